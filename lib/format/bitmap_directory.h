@@ -1,0 +1,37 @@
+// The bitmap directory: enough of it to keep other programs' bitmaps honest (rule O12) and to list
+// them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <varve/result.h>
+
+#include "base/bytes.h"
+#include "base/units.h"
+#include "format/header.h"
+
+namespace varve {
+
+struct BitmapEntry {
+  static constexpr std::uint32_t kInUse = 1u << 0;
+  static constexpr std::uint32_t kAuto = 1u << 1;
+  static constexpr std::uint32_t kExtraDataCompatible = 1u << 2;
+
+  HostOffset table_offset;
+  std::uint32_t table_entries = 0;
+  std::uint32_t flags = 0;
+  std::uint8_t type = 1;
+  std::uint8_t granularity_bits = 16;
+  std::string name;
+  std::uint64_t flags_offset =
+      0;  // Byte offset of `flags` inside the directory, for in-place IN_USE.
+  std::uint32_t extra_bytes = 0;
+};
+
+// Errors: corrupt (each rule of the spec), naming the entry by its offset in the file.
+[[nodiscard]] Result<std::vector<BitmapEntry>> parse_bitmap_directory(
+    ConstBytes directory, const BitmapsExtension& extension, const Geometry& geometry) noexcept;
+
+}  // namespace varve

@@ -1,0 +1,57 @@
+// The snapshot table: entries of variable length, padded to 8 bytes, with extra data that is
+// preserved byte for byte.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <varve/result.h>
+
+#include "base/bytes.h"
+#include "base/units.h"
+#include "format/header.h"
+
+namespace varve {
+
+struct SnapshotEntry {
+  HostOffset l1_offset;
+  std::uint32_t l1_entries = 0;
+  std::string id;
+  std::string name;
+  std::uint32_t date_seconds = 0;
+  std::uint32_t date_nanoseconds = 0;
+  std::uint64_t vm_clock_nanoseconds = 0;
+  std::uint64_t vm_state_bytes = 0;
+  std::uint64_t disk_size = 0;  // v2 without extra data: the active disk's size (parse is told).
+  std::int64_t icount = -1;
+  bool has_disk_size = true;             // The entry itself said so.
+  std::vector<std::byte> unknown_extra;  // Extra data past the fields above, preserved.
+};
+
+struct SnapshotTable {
+  std::vector<SnapshotEntry> entries;
+
+  // Parses `count` entries from `bytes` (which may be longer than the table); `table_offset` is the
+  // table's place in the file, for messages. `active_disk_size` fills entries without a size.
+  // Checks every limit, alignment included, but not whether the L1 tables lie inside the file.
+  // `bytes_used`, when given, receives the table's length. Errors: corrupt; out_of_range with
+  // `limit` = bytes needed when `bytes` ends inside an entry.
+  [[nodiscard]] static Result<SnapshotTable> parse(ConstBytes bytes, std::uint32_t count,
+                                                   std::uint32_t version, const Geometry& geometry,
+                                                   HostOffset table_offset,
+                                                   std::uint64_t active_disk_size,
+                                                   std::uint64_t* bytes_used = nullptr) noexcept;
+
+  // Bytes the table takes. v3 entries get the full extra data (VM-state size, disk size, icount,
+  // unknown).
+  [[nodiscard]] std::uint64_t serialised_bytes() const noexcept;
+  // REQUIRES: target.size() >= serialised_bytes(); the rest is zeroed. Errors: out_of_range for a
+  // broken limit.
+  [[nodiscard]] Result<void> serialise(Bytes target) const noexcept;
+
+  // The smallest unused decimal id above every numeric one, as QEMU picks it.
+  [[nodiscard]] std::string next_id() const;
+};
+
+}  // namespace varve
