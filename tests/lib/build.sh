@@ -1,0 +1,30 @@
+# Configuring, building and running ctest. Sourced; the working directory is the project's root.
+
+JOBS=$(nproc)
+
+# configure_and_build FOLDER CMAKE_OPTION...
+configure_and_build() {
+  local folder=$1
+  shift
+  local launcher=()
+  if command -v ccache >/dev/null; then
+    launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  fi
+  cmake -S . -B "$folder" -G Ninja -Wno-dev "${launcher[@]}" "$@" >"$folder.configure.log" 2>&1 ||
+    {
+      cat "$folder.configure.log"
+      return 1
+    }
+  cmake --build "$folder" -j "$JOBS" -- --quiet
+}
+
+# run_ctest FOLDER CTEST_OPTION...
+run_ctest() {
+  local folder=$1
+  shift
+  ctest --test-dir "$folder" --output-on-failure --no-tests=error --timeout 600 -j "$JOBS" "$@"
+}
+
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1}

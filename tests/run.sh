@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Everything a change must pass: installs what is missing (as root), builds with sanitizers and for
+# release, and runs the tests of both. tests/full.sh is the longer one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/lib/packages.sh
+. tests/lib/parts.sh
+. tests/lib/build.sh
+
+# Peers (qemu-img, clang, mke2fs ...) are installed below, so a test that misses one has to fail.
+export VARVE_REQUIRE=1
+mkdir -p build
+
+install_packages() {
+  need_packages "${BUILD_PACKAGES[@]}" "${TOOL_PACKAGES[@]}" "${TEST_PACKAGES[@]}"
+}
+
+find_qemu10() {
+  if tests/lib/qemu10.sh >build/qemu10.path; then
+    echo "QEMU 10 in $(cat build/qemu10.path)"
+  else
+    rm -f build/qemu10.path
+    echo "Going on with $(qemu-img --version | head -n 1)"
+  fi
+}
+
+build_sanitized() {
+  configure_and_build build/sanitize -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" \
+    -DVARVE_SANITIZE=address,undefined
+}
+
+build_release() {
+  configure_and_build build/release -DCMAKE_BUILD_TYPE=Release
+}
+
+part "packages" install_packages || close_parts || exit 1
+part "QEMU 10 beside the installed one" find_qemu10 || true
+if [ -f build/qemu10.path ]; then
+  VARVE_QEMU10=$(cat build/qemu10.path)
+  export VARVE_QEMU10
+fi
+if part "build, address and undefined sanitizers" build_sanitized; then
+  part "tests, address and undefined sanitizers" run_ctest build/sanitize || true
+else
+  part_skipped "tests, address and undefined sanitizers"
+fi
+if part "build, release" build_release; then
+  part "tests, release" run_ctest build/release || true
+else
+  part_skipped "tests, release"
+fi
+close_parts
