@@ -81,9 +81,10 @@ class L2Entry {
   [[nodiscard]] constexpr bool is_compressed() const noexcept { return (raw_ & kCompressed) != 0; }
   // Only this table refers to the host cluster. Meaningless for compressed entries.
   [[nodiscard]] constexpr bool is_copied() const noexcept { return (raw_ & kCopied) != 0; }
-  // A host cluster stands behind a non-compressed entry.
-  [[nodiscard]] constexpr bool has_host() const noexcept {
-    return !is_compressed() && (raw_ & kOffsetMask) != 0;
+  // A host cluster stands behind a non-compressed entry. In an external data file offset 0 is a
+  // place like any other and COPIED tells it from "unallocated"; in the image it is the header.
+  [[nodiscard]] constexpr bool has_host(bool data_file = false) const noexcept {
+    return !is_compressed() && ((raw_ & kOffsetMask) != 0 || (data_file && is_copied()));
   }
   [[nodiscard]] constexpr HostOffset host() const noexcept {
     return HostOffset(raw_ & kOffsetMask);
@@ -92,26 +93,28 @@ class L2Entry {
     return L2Entry(copied ? raw_ | kCopied : raw_ & ~kCopied, bitmap_);
   }
 
-  [[nodiscard]] constexpr ClusterKind kind(const Geometry& geometry) const noexcept {
+  // `data_file`: the image keeps guest clusters in an external data file (see has_host).
+  [[nodiscard]] constexpr ClusterKind kind(const Geometry& geometry,
+                                           bool data_file = false) const noexcept {
     if (is_compressed()) {
       return ClusterKind::compressed;
     }
-    const bool allocated = (raw_ & kOffsetMask) != 0;
+    const bool allocated = has_host(data_file);
     if (!geometry.extended_l2 && (raw_ & kZero) != 0) {
       return allocated ? ClusterKind::zero_allocated : ClusterKind::zero;
     }
     return allocated ? ClusterKind::standard : ClusterKind::unallocated;
   }
   // The state of subcluster `index` (0 without extended entries). REQUIRES: not compressed.
-  [[nodiscard]] constexpr SubclusterKind subcluster(const Geometry& geometry,
-                                                    std::uint32_t index) const noexcept {
+  [[nodiscard]] constexpr SubclusterKind subcluster(const Geometry& geometry, std::uint32_t index,
+                                                    bool data_file = false) const noexcept {
     if (geometry.extended_l2) {
       if (((bitmap_ >> (32 + index)) & 1) != 0) {
         return SubclusterKind::zero;
       }
       return ((bitmap_ >> index) & 1) != 0 ? SubclusterKind::data : SubclusterKind::unallocated;
     }
-    switch (kind(geometry)) {
+    switch (kind(geometry, data_file)) {
       case ClusterKind::zero:
       case ClusterKind::zero_allocated:
         return SubclusterKind::zero;
@@ -129,7 +132,8 @@ class L2Entry {
   // the header's. `data_file`: host offsets are in an external data file (offset 0 is legal when
   // COPIED is set). Corruption: l2_entry_reserved_bits, cluster_offset_unaligned,
   // compressed_entry_bitmap, subcluster_bits_conflict, subcluster_without_cluster, zero_flag_in_v2,
-  // compressed_with_data_file ...
+  // compressed_with_data_file, compressed_entry_copied,
+  // compressed_offset_out_of_range, copied_without_cluster, zero_flag_in_extended_l2.
   [[nodiscard]] Result<void> validate(const Geometry& geometry, std::uint32_t version,
                                       bool data_file, HostOffset where) const noexcept;
 

@@ -1,0 +1,19 @@
+#include "codec/codec.h"
+
+#include "base/failure.h"
+#include "codec/codecs.h"
+
+namespace varve {
+
+Result<std::unique_ptr<Codec>> make_codec(Compression compression,
+                                          std::size_t cluster_bytes) noexcept {
+  switch (compression) {
+    case Compression::zlib:
+      return make_zlib_codec(cluster_bytes);
+    case Compression::zstd:
+      return make_zstd_codec(cluster_bytes);
+  }
+  return failure(ErrorCode::unsupported, "compression type is not known");
+}
+
+}  // namespace varve
