@@ -1,0 +1,28 @@
+# Headers, both libraries, the CMake package and the pkg-config file; the tool, when it is built.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(TARGETS varve_static varve_shared EXPORT VarveTargets)
+install(DIRECTORY include/varve DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
+  PATTERN "*.h")
+if(TARGET varve_tool)
+  install(TARGETS varve_tool)
+endif()
+
+set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Varve)
+install(EXPORT VarveTargets NAMESPACE Varve:: DESTINATION ${package_folder})
+configure_package_config_file(cmake/VarveConfig.cmake.in
+  ${PROJECT_BINARY_DIR}/package/VarveConfig.cmake INSTALL_DESTINATION ${package_folder})
+# 0.x promises nothing between minor versions.
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/VarveConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/package/VarveConfig.cmake
+  ${PROJECT_BINARY_DIR}/package/VarveConfigVersion.cmake cmake/Dependencies.cmake
+  DESTINATION ${package_folder})
+
+# The prefix is found from the file's own place, so an installed tree can be moved.
+file(RELATIVE_PATH VARVE_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" VARVE_PREFIX_FROM_PC "${VARVE_PREFIX_FROM_PC}")
+configure_file(cmake/varve.pc.in ${PROJECT_BINARY_DIR}/package/varve.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/package/varve.pc
+  DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

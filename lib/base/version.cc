@@ -1,0 +1,7 @@
+#include <varve/version.h>
+
+namespace varve {
+
+const char* version() noexcept { return VARVE_VERSION; }
+
+}  // namespace varve
