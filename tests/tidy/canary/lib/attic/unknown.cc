@@ -1,0 +1,1 @@
+// A folder the table of floors does not know.

@@ -1,0 +1,3 @@
+// clang-format would change this file.
+int    spaces( int a )
+{ return a ; }

@@ -1,0 +1,1 @@
+// Too deep for tests/CMakeLists.txt: never built.

@@ -1,0 +1,4 @@
+// A registered test that sleeps.
+void sleeping() {
+  std::this_thread::sleep_for(1);
+}

@@ -1,0 +1,2 @@
+// A tool that reaches into the library.
+#include "io/transfer.h"

@@ -1,0 +1,179 @@
+"""Checks that run a compiler or a formatter. Each yields (file, line, rule, message).
+
+What passed is remembered by a hash of all that went in, so that a second run costs little.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count, environ
+from pathlib import Path
+
+
+class Cache:
+    """Answers by content: a folder of small JSON files."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder) if folder else None
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get_or(self, parts, make):
+        if not self.folder:
+            return make()
+        key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        path = self.folder / key
+        if path.exists():
+            return json.loads(path.read_text())
+        answer = make()
+        path.write_text(json.dumps(answer))
+        return answer
+
+
+def run(command, directory=None):
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory)
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+def find_program(name, missing):
+    """The program's path; absent it is a finding where VARVE_REQUIRE is set, silence elsewhere."""
+    path = shutil.which(name)
+    if path is None and environ.get("VARVE_REQUIRE"):
+        missing.append(("tests/tidy", 1, "program-missing", f"{name} is not installed"))
+    return path
+
+
+def in_parallel(function, items):
+    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+        for findings in pool.map(function, items):
+            yield from findings
+
+
+def version_of(program):
+    return run([program, "--version"])[1]
+
+
+def closure(tree, name, known=None):
+    """The project's files that `name` includes, directly or not, itself included."""
+    known = {} if known is None else known
+    if name in known:
+        return known
+    known[name] = tree.file(name).text
+    folder = str(Path(name).parent)
+    for _, _, header in tree.file(name).includes():
+        for base in ("include", "lib", folder, "tests", "tools", "."):
+            candidate = str(Path(base) / header)
+            if (tree.root / candidate).is_file():
+                closure(tree, candidate, known)
+                break
+    return known
+
+
+def check_format(tree, _build, _cache):
+    """clang-format would change nothing."""
+    missing = []
+    program = find_program("clang-format", missing)
+    yield from missing
+    if not program:
+        return
+    names = [f.name for f in tree.cpp()]
+
+    def check(name):
+        _, output = run([program, "--dry-run", "-Werror", "--ferror-limit=1", name], tree.root)
+        found = re.search(re.escape(name) + r":(\d+):\d+: (?:error|warning)", output)
+        return [(name, int(found.group(1)), "format", "run clang-format -i")] if found else []
+
+    yield from in_parallel(check, names)
+
+
+HEADER_MODES = [
+    ("g++", ["-std=c++20"]),
+    ("g++", ["-std=c++23"]),
+    ("g++", ["-std=c++20", "-fno-exceptions", "-fno-rtti"]),
+    ("clang++", ["-std=c++20"]),
+    ("clang++", ["-std=c++2b"]),
+    ("clang++", ["-std=c++20", "-fno-exceptions", "-fno-rtti"]),
+]
+
+
+def check_headers_alone(tree, _build, cache):
+    """Every public header compiles alone, with both compilers and without exceptions and RTTI."""
+    missing = []
+    programs = {name: find_program(name, missing) for name in ("g++", "clang++")}
+    yield from missing
+    versions = {name: version_of(path) for name, path in programs.items() if path}
+    headers = [f.name for f in tree.files((".h",), ("include/varve/",))]
+    jobs = [(name, compiler, flags) for name in headers for compiler, flags in HEADER_MODES
+            if programs[compiler]]
+
+    def check(job):
+        name, compiler, flags = job
+        command = [programs[compiler], "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic",
+                   "-Wconversion", "-Wshadow", "-Werror", "-x", "c++", *flags, "-Iinclude", "-"]
+        parts = [versions[compiler], *command, name, *closure(tree, name).values()]
+        output = cache.get_or(parts, lambda: compile_header(tree, command, name))
+        return [(name, output[0], "header-alone", f"{compiler} {' '.join(flags)}: {output[1]}")
+                ] if output else []
+
+    yield from in_parallel(check, jobs)
+
+
+def compile_header(tree, command, name):
+    header = name.removeprefix("include/")
+    source = f"#include <{header}>\n#include <{header}>\n"
+    answer = subprocess.run(command, input=source, capture_output=True, text=True, check=False,
+                            cwd=tree.root)
+    if answer.returncode == 0:
+        return None
+    line = re.search(re.escape(name) + r":(\d+):", answer.stderr)
+    error = re.search(r"error: (.*)", answer.stderr)
+    return [int(line.group(1)) if line else 1, error.group(1) if error else "does not compile"]
+
+
+def check_clang_tidy(tree, build, cache):
+    """clang-tidy on lib/ and tools/, with the commands of the build folder."""
+    missing = []
+    program = find_program("clang-tidy", missing)
+    yield from missing
+    if not program or not build:
+        return
+    version = version_of(program)
+    config = next(folder / ".clang-tidy" for folder in (tree.root, *tree.root.parents)
+                  if (folder / ".clang-tidy").exists()).read_text()
+    commands = {}
+    for entry in json.loads((Path(build) / "compile_commands.json").read_text()):
+        path = Path(entry["file"])
+        if path.is_relative_to(tree.root):
+            commands[str(path.relative_to(tree.root))] = entry["command"]
+    names = [f.name for f in tree.files((".cc",), ("lib/", "tools/")) if f.name in commands]
+
+    def check(name):
+        inputs = closure(tree, name)
+        parts = [version, config, commands[name], *inputs.keys(), *inputs.values()]
+        found = cache.get_or(parts, lambda: clang_tidy(tree, program, build, name))
+        return [tuple(f) for f in found]
+
+    seen = set()
+    for finding in in_parallel(check, names):
+        if finding not in seen:
+            seen.add(finding)
+            yield finding
+
+
+def clang_tidy(tree, program, build, name):
+    code, output = run([program, "--quiet", "-p", str(build), str(tree.root / name)])
+    findings = []
+    pattern = re.compile(r"^(.+?):(\d+):\d+: (?:error|warning): (.*?) \[([\w.,-]+)\]$", re.M)
+    for path, line, message, check in pattern.findall(output):
+        where = Path(path)
+        where = str(where.relative_to(tree.root)) if where.is_relative_to(tree.root) else path
+        findings.append([where, int(line), "clang-tidy", f"{message} [{check.split(',')[0]}]"])
+    if code != 0 and not findings:
+        findings.append([name, 1, "clang-tidy", output.strip().splitlines()[-1]])
+    return findings
+
+
+CHECKS = {"format": check_format, "headers": check_headers_alone, "clang-tidy": check_clang_tidy}
