@@ -1,0 +1,73 @@
+#include "sim/faulty_storage.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+
+namespace varve::sim {
+
+void FaultPlan::fail_index(std::uint64_t index, int os_errno, FaultEffect effect,
+                           std::uint64_t torn_bytes) {
+  FaultRule rule;
+  rule.nth = index;
+  rule.os_errno = os_errno;
+  rule.effect = effect;
+  rule.torn_bytes = torn_bytes;
+  add(rule);
+}
+
+const FaultRule* FaultPlan::judge(const StorageRequest& request) noexcept {
+  ++seen_;
+  const FaultRule* hit = nullptr;
+  for (ArmedRule& armed : rules_) {
+    const FaultRule& rule = armed.rule;
+    if ((rule.tag && *rule.tag != request.tag) ||
+        (rule.operation && *rule.operation != request.operation)) {
+      continue;
+    }
+    const std::uint64_t index = armed.matched++;
+    if (hit == nullptr && (index == rule.nth || (rule.from_then_on && index > rule.nth))) {
+      hit = &rule;
+    }
+  }
+  hits_ += hit != nullptr ? 1 : 0;
+  return hit;
+}
+
+void FaultyStorage::submit(StorageRequest& request) noexcept {
+  const FaultRule* rule = plan_.judge(request);
+  const bool is_flush = request.operation == StorageOperation::flush;
+  if (rule == nullptr) {
+    if (is_flush && flush_failed_) {
+      engine().post(request, system_failure(EIO, request.tag, request.offset,
+                                            "an earlier flush of this storage failed"));
+      return;
+    }
+    forward(request);
+    return;
+  }
+  if (rule->effect == FaultEffect::lost) {
+    engine().post(request, {});
+    return;
+  }
+  const std::uint64_t torn = std::min(rule->torn_bytes, request.size_bytes());
+  if (rule->effect == FaultEffect::torn && request.operation == StorageOperation::write &&
+      torn > 0) {
+    forward_part(request, 0, torn, static_cast<std::uint64_t>(rule->os_errno));
+    return;
+  }
+  flush_failed_ = flush_failed_ || is_flush;
+  engine().post(request,
+                system_failure(rule->os_errno, request.tag, request.offset, "simulated fault"));
+}
+
+void FaultyStorage::forwarded(Forwarded& part) {
+  if (part.number != 0) {
+    complete(*part.outer, system_failure(static_cast<int>(part.number), part.outer->tag,
+                                         part.outer->offset, "simulated torn write"));
+    return;
+  }
+  complete(*part.outer, part.result);
+}
+
+}  // namespace varve::sim
