@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Configuring, building and running ctest. Sourced; the working directory is the project's root.
 
 JOBS=$(nproc)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Debian packages the scripts need. Sourced; the caller has `set -euo pipefail`.
 #
 # need_packages NAME... installs what is missing as root; without root it prints the one command

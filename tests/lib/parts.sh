@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Runs the parts of a test script one after the other, times them and closes with a table.
 # Sourced. A failed part does not stop the others unless they need it; see need_part.
 

@@ -28,25 +28,7 @@ command -v apt-get >/dev/null || give_up "no apt-get"
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 [ -n "$release" ] || give_up "the distribution has no code name"
 
-# The mirror this machine uses for the release itself, as "URI KEYRING" (KEYRING may be empty).
-find_mirror() {
-  local file
-  for file in /etc/apt/sources.list.d/*.sources; do
-    [ -f "$file" ] || continue
-    awk -v release="$release" '
-      function finish() { if (found && uri != "") print uri, key; uri = key = ""; found = 0 }
-      /^[ \t]*$/ { finish() }
-      /^URIs:/ { uri = $2 }
-      /^Signed-By:/ { key = $2 }
-      /^Suites:/ { for (i = 2; i <= NF; i++) if ($i == release) found = 1 }
-      END { finish() }' "$file"
-  done
-  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
-    [ -f "$file" ] || continue
-    sed -nE "s/^deb +(\[[^]]*\] +)?([^ ]+) +$release( .*)?\$/\2/p" "$file"
-  done
-}
-read -r uri keyring < <(find_mirror) || give_up "no source for $release is configured"
+read -r uri keyring < <(tests/lib/mirror.sh "$release") || give_up "no source for $release is configured"
 
 private=$(dirname "$target")/apt
 mkdir -p "$private/lists/partial" "$private/cache/archives/partial" "$target"

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The long tests: all of run.sh, then the second compiler, the thread sanitizer, long random
+# runs, and the README's commands on a bare Debian. Takes hours; run before a release.
+#
+# Usage: tests/full.sh [--no-bare]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tests/lib/packages.sh
+. tests/lib/parts.sh
+. tests/lib/build.sh
+export VARVE_REQUIRE=1
+
+install_packages() {
+  need_packages "${BUILD_PACKAGES[@]}" "${TOOL_PACKAGES[@]}" "${TEST_PACKAGES[@]}" \
+    "${FULL_PACKAGES[@]}"
+}
+
+# build_and_test NAME FOLDER CMAKE_OPTION...
+build_and_test() {
+  local name=$1 folder=$2
+  shift 2
+  if part "build, $name" configure_and_build "$folder" "$@"; then
+    part "tests, $name" run_ctest "$folder" || true
+  else
+    part_skipped "tests, $name"
+  fi
+}
+
+long_tests() {
+  local seed
+  seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+  echo "VARVE_LONG=1 VARVE_SEED=$seed"
+  VARVE_LONG=1 VARVE_SEED=$seed run_ctest build/sanitize --timeout 14400 -LE once
+}
+
+debug=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1")
+clang=(-DCMAKE_CXX_COMPILER=clang++)
+
+part "packages" install_packages || { close_parts; exit 1; }
+part "tests/run.sh" tests/run.sh || true
+if [ -f build/qemu10.path ]; then
+  VARVE_QEMU10=$(cat build/qemu10.path)
+  export VARVE_QEMU10
+fi
+build_and_test "clang, release" build/clang "${clang[@]}" -DCMAKE_BUILD_TYPE=Release
+build_and_test "clang, sanitizers" build/clang-sanitize "${clang[@]}" "${debug[@]}" \
+  -DVARVE_SANITIZE=address,undefined
+build_and_test "thread sanitizer" build/thread "${debug[@]}" -DVARVE_SANITIZE=thread
+part "long random tests" long_tests || true
+if [ "${1:-}" != --no-bare ]; then
+  part "the README's commands on a bare Debian" tests/bare.sh || true
+fi
+close_parts
