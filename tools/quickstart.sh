@@ -116,7 +116,7 @@ say "2. An upgrade goes wrong: /etc/passwd is gone, four large files have appear
 cp --sparse=always disk.raw upgraded.raw
 upgrade
 list_changes
-echo "    $(wc -l <writes) MiB of the disk are written anew (commands for \`varve io\` in the file writes)."
+echo "    $(wc -l <writes) MiB of the disk are written anew; the file writes has the commands."
 INPUT=writes LINES_SHOWN=0 show varve io disk.qcow2 || stop "writing the disk failed"
 show varve snapshot -l disk.qcow2 || stop "list failed"
 if show varve compare -f raw -F qcow2 disk.raw disk.qcow2; then

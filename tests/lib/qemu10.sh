@@ -28,7 +28,8 @@ command -v apt-get >/dev/null || give_up "no apt-get"
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 [ -n "$release" ] || give_up "the distribution has no code name"
 
-read -r uri keyring < <(tests/lib/mirror.sh "$release") || give_up "no source for $release is configured"
+read -r uri keyring < <(tests/lib/mirror.sh "$release") ||
+  give_up "no source for $release is configured"
 
 private=$(dirname "$target")/apt
 mkdir -p "$private/lists/partial" "$private/cache/archives/partial" "$target"

@@ -29,7 +29,8 @@ LIB_THIRD_PARTY = {
 # Standard C++ headers carry no dot; these are the C ones of the system.
 SYSTEM_HEADER = (r"(sys|linux|arpa|netinet|asm)/[\w/.-]+\.h|"
                  r"(dirent|dlfcn|endian|errno|fcntl|getopt|grp|limits|poll|pthread|pwd|sched|"
-                 r"signal|stdlib|string|stdio|stdint|stddef|stdbool|termios|time|unistd|malloc|uuid)\.h")
+                 r"signal|stdlib|string|stdio|stdint|stddef|stdbool|termios|time|unistd|malloc|"
+                 r"uuid)\.h")
 
 MAX_COLUMNS = 100
 MAX_FUNCTION_LINES = 70
