@@ -111,6 +111,7 @@ enum class Corruption : std::uint8_t {
   bitmap_name_empty,
   bitmap_name_too_long,
   bitmap_name_duplicate,
+  bitmap_padding_not_zero,
   bitmap_extra_too_large,
   bitmap_table_entry_reserved_bits,
   bitmap_data_unaligned,

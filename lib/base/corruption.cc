@@ -105,6 +105,7 @@ constexpr std::array<Named, kCorruptionCount> kNames = {{
     {Corruption::bitmap_name_empty, "bitmap_name_empty"},
     {Corruption::bitmap_name_too_long, "bitmap_name_too_long"},
     {Corruption::bitmap_name_duplicate, "bitmap_name_duplicate"},
+    {Corruption::bitmap_padding_not_zero, "bitmap_padding_not_zero"},
     {Corruption::bitmap_extra_too_large, "bitmap_extra_too_large"},
     {Corruption::bitmap_table_entry_reserved_bits, "bitmap_table_entry_reserved_bits"},
     {Corruption::bitmap_data_unaligned, "bitmap_data_unaligned"},

@@ -2,6 +2,7 @@
 // them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,6 +14,28 @@
 #include "format/header.h"
 
 namespace varve {
+
+// An entry's head as it stands on disk; extra data, name and padding to 8 bytes follow.
+struct RawBitmapEntry {
+  be64 table_offset;
+  be32 table_entries;
+  be32 flags;
+  std::byte type;
+  std::byte granularity_bits;
+  be16 name_bytes;
+  be32 extra_bytes;
+};
+inline constexpr std::array kBitmapEntryFields = {
+    VARVE_FIELD(RawBitmapEntry, table_offset),
+    VARVE_FIELD(RawBitmapEntry, table_entries),
+    VARVE_FIELD(RawBitmapEntry, flags),
+    VARVE_FIELD(RawBitmapEntry, type),
+    VARVE_FIELD(RawBitmapEntry, granularity_bits),
+    VARVE_FIELD(RawBitmapEntry, name_bytes),
+    VARVE_FIELD(RawBitmapEntry, extra_bytes),
+};
+static_assert(sizeof(RawBitmapEntry) == 24);
+static_assert(fields_tile(kBitmapEntryFields, sizeof(RawBitmapEntry)));
 
 struct BitmapEntry {
   static constexpr std::uint32_t kInUse = 1u << 0;

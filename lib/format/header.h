@@ -2,6 +2,7 @@
 // or not.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/units.h"
+#include "format/fields.h"
 #include "format/geometry.h"
 
 namespace varve {
@@ -29,6 +31,10 @@ inline constexpr std::uint32_t kSnapshotExtraBytesMax = 1024;         // QEMU
 inline constexpr std::uint32_t kBitmapsMax = 65535;                   // QEMU
 inline constexpr std::uint64_t kBitmapDirectoryBytesMax = 64 * kMiB;  // QEMU
 inline constexpr std::uint32_t kBackingNameBytesMax = 1023;           // qcow2 spec
+inline constexpr std::uint32_t kBackingFormatBytesMax = 15;           // QEMU
+inline constexpr std::uint32_t kBitmapNameBytesMax = 1023;            // QEMU
+inline constexpr std::uint32_t kBitmapTableEntriesMax = 1u << 27;     // QEMU
+inline constexpr std::uint32_t kBitmapGranularityBitsMax = 63;        // qcow2 spec
 inline constexpr std::uint64_t kHostOffsetEnd = std::uint64_t{1}
                                                 << 56;          // qcow2 spec: 56-bit offsets
 inline constexpr std::uint32_t kRefcountOrderMax = 6;           // qcow2 spec
@@ -81,6 +87,30 @@ static_assert(sizeof(RawHeader) == 112);
 inline constexpr std::uint32_t kHeaderBytesV2 = 72;
 inline constexpr std::uint32_t kHeaderBytesV3Min = 104;
 
+inline constexpr std::array kHeaderFields = {
+    VARVE_FIELD(RawHeader, magic),
+    VARVE_FIELD(RawHeader, version),
+    VARVE_FIELD(RawHeader, backing_name_offset),
+    VARVE_FIELD(RawHeader, backing_name_bytes),
+    VARVE_FIELD(RawHeader, cluster_bits),
+    VARVE_FIELD(RawHeader, virtual_size),
+    VARVE_FIELD(RawHeader, encryption_method),
+    VARVE_FIELD(RawHeader, l1_entries),
+    VARVE_FIELD(RawHeader, l1_offset),
+    VARVE_FIELD(RawHeader, refcount_table_offset),
+    VARVE_FIELD(RawHeader, refcount_table_clusters),
+    VARVE_FIELD(RawHeader, snapshot_count),
+    VARVE_FIELD(RawHeader, snapshot_table_offset),
+    VARVE_FIELD(RawHeader, incompatible_features),
+    VARVE_FIELD(RawHeader, compatible_features),
+    VARVE_FIELD(RawHeader, autoclear_features),
+    VARVE_FIELD(RawHeader, refcount_order),
+    VARVE_FIELD(RawHeader, header_bytes),
+    VARVE_FIELD(RawHeader, compression_type),
+    VARVE_FIELD(RawHeader, padding),
+};
+static_assert(fields_tile(kHeaderFields, sizeof(RawHeader)));
+
 struct HeaderExtension {
   std::uint32_t type = 0;
   std::vector<std::byte> data;  // Without padding.
@@ -93,6 +123,21 @@ struct FeatureName {
   std::uint8_t bit = 0;
   std::string name;
 };
+
+// The bitmaps extension as it stands on disk.
+struct RawBitmapsExtension {
+  be32 count;
+  be32 reserved;
+  be64 directory_bytes;
+  be64 directory_offset;
+};
+inline constexpr std::array kBitmapsExtensionFields = {
+    VARVE_FIELD(RawBitmapsExtension, count),
+    VARVE_FIELD(RawBitmapsExtension, reserved),
+    VARVE_FIELD(RawBitmapsExtension, directory_bytes),
+    VARVE_FIELD(RawBitmapsExtension, directory_offset),
+};
+static_assert(fields_tile(kBitmapsExtensionFields, sizeof(RawBitmapsExtension)));
 
 // The bitmaps extension (24 bytes).
 struct BitmapsExtension {
@@ -118,7 +163,8 @@ struct Header {
   Compression compression = Compression::zlib;
   std::string backing_name;  // Empty: none.
   std::vector<HeaderExtension>
-      extensions;  // In file order, known and unknown, without the end marker.
+      extensions;                      // In file order, known and unknown, without the end marker.
+  std::array<std::byte, 7> padding{};  // Bytes 105..111, preserved.
   std::vector<std::byte> unknown_header_fields;  // Bytes [112, header_bytes), preserved.
 
   [[nodiscard]] bool is_dirty() const noexcept { return (incompatible & kIncompatibleDirty) != 0; }
@@ -132,7 +178,9 @@ struct Header {
     return (compatible & kCompatibleLazyRefcounts) != 0;
   }
 
-  // Extension lookups, decoded; validated by parse.
+  // Extension lookups, decoded; validated by parse. A data file's name counts only with its
+  // incompatible bit, bitmaps only with their autoclear bit: without it another program changed the
+  // disk and left them behind.
   [[nodiscard]] std::optional<std::string> backing_format() const;
   [[nodiscard]] std::optional<std::string> data_file_name() const;
   [[nodiscard]] std::optional<BitmapsExtension> bitmaps() const noexcept;

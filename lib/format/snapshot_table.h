@@ -2,6 +2,7 @@
 // preserved byte for byte.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,6 +14,40 @@
 #include "format/header.h"
 
 namespace varve {
+
+// An entry's head as it stands on disk; extra data, id, name and padding follow.
+struct RawSnapshotEntry {
+  be64 l1_offset;
+  be32 l1_entries;
+  be16 id_bytes;
+  be16 name_bytes;
+  be32 date_seconds;
+  be32 date_nanoseconds;
+  be64 vm_clock_nanoseconds;
+  be32 vm_state_bytes;  // 0 where 32 bits are too few; the extra data has it then.
+  be32 extra_bytes;
+};
+inline constexpr std::array kSnapshotEntryFields = {
+    VARVE_FIELD(RawSnapshotEntry, l1_offset),
+    VARVE_FIELD(RawSnapshotEntry, l1_entries),
+    VARVE_FIELD(RawSnapshotEntry, id_bytes),
+    VARVE_FIELD(RawSnapshotEntry, name_bytes),
+    VARVE_FIELD(RawSnapshotEntry, date_seconds),
+    VARVE_FIELD(RawSnapshotEntry, date_nanoseconds),
+    VARVE_FIELD(RawSnapshotEntry, vm_clock_nanoseconds),
+    VARVE_FIELD(RawSnapshotEntry, vm_state_bytes),
+    VARVE_FIELD(RawSnapshotEntry, extra_bytes),
+};
+static_assert(sizeof(RawSnapshotEntry) == 40);
+static_assert(fields_tile(kSnapshotEntryFields, sizeof(RawSnapshotEntry)));
+
+// The known extra data; each field is there when the extra data is long enough.
+struct RawSnapshotExtra {
+  be64 vm_state_bytes;
+  be64 disk_size;
+  be64 icount;  // All ones: none.
+};
+static_assert(sizeof(RawSnapshotExtra) == 24);
 
 struct SnapshotEntry {
   HostOffset l1_offset;
@@ -43,8 +78,8 @@ struct SnapshotTable {
                                                    std::uint64_t active_disk_size,
                                                    std::uint64_t* bytes_used = nullptr) noexcept;
 
-  // Bytes the table takes. v3 entries get the full extra data (VM-state size, disk size, icount,
-  // unknown).
+  // Bytes the table takes. Entries get the full extra data (VM-state size, disk size, icount,
+  // unknown), except one that came without a disk size and has nothing else to store there.
   [[nodiscard]] std::uint64_t serialised_bytes() const noexcept;
   // REQUIRES: target.size() >= serialised_bytes(); the rest is zeroed. Errors: out_of_range for a
   // broken limit.
