@@ -19,6 +19,11 @@ while [ $# -gt 0 ]; do
 done
 export PATH=$PATH:/usr/sbin:/sbin
 
+stop() {
+  echo "quickstart: $*" >&2
+  exit 1
+}
+
 if [ -z "$tool" ]; then
   . tests/lib/packages.sh
   . tests/lib/build.sh
@@ -29,6 +34,8 @@ if [ -z "$tool" ]; then
     -DVARVE_BUILD_BENCH=OFF
   tool=$PWD/build/release/bin/varve
 fi
+
+[ -x "$tool" ] || stop "there is no program $tool"
 
 folder=$(mktemp -d "${TMPDIR:-/var/tmp}/varve-quickstart.XXXXXX")
 trap 'rm -rf "$folder"' EXIT
@@ -49,11 +56,6 @@ show() {
   sed 's/^/    /' output | head -n "${LINES_SHOWN:-12}"
   printf '    (%d.%03d s)\n' $((micros / 1000000)) $((micros / 1000 % 1000))
   return $status
-}
-
-stop() {
-  echo "quickstart: $*" >&2
-  exit 1
 }
 
 # Copies real files of this machine, at most $size MiB, into files/.
