@@ -30,7 +30,7 @@ long_tests() {
   local seed
   seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
   echo "VARVE_LONG=1 VARVE_SEED=$seed"
-  VARVE_LONG=1 VARVE_SEED=$seed run_ctest build/sanitize --timeout 14400 -LE once
+  VARVE_LONG=1 VARVE_SEED=$seed run_ctest build/sanitize --timeout 14400
 }
 
 debug=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1")

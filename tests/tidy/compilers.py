@@ -133,6 +133,32 @@ def compile_header(tree, command, name):
     return [int(line.group(1)) if line else 1, error.group(1) if error else "does not compile"]
 
 
+def check_page_code(tree, _build, cache):
+    """The C++ in the pages compiles. A block that begins with #include is a whole program part."""
+    missing = []
+    program = find_program("g++", missing)
+    yield from missing
+    if not program:
+        return
+    command = [program, "-fsyntax-only", "-std=c++20", "-Wall", "-Wextra", "-Werror", "-Iinclude",
+               "-x", "c++", "-"]
+    for file in tree.files((".md",)):
+        for match in re.finditer(r"^```cpp\n(#include.*?)^```", file.text, re.S | re.M):
+            parts = [version_of(program), *command, match.group(1),
+                     *(f.text for f in tree.cpp(("include/",)))]
+            output = cache.get_or(parts, lambda: compile_text(tree, command, match.group(1)))
+            if output:
+                line = file.line_of(match.start(1))
+                yield file.name, line, "page-code", output
+
+
+def compile_text(tree, command, text):
+    answer = subprocess.run(command, input=text, capture_output=True, text=True, check=False,
+                            cwd=tree.root)
+    error = re.search(r"error: (.*)", answer.stderr)
+    return None if answer.returncode == 0 else error.group(1) if error else "does not compile"
+
+
 def check_clang_tidy(tree, build, cache):
     """clang-tidy on lib/ and tools/, with the commands of the build folder."""
     missing = []
@@ -176,4 +202,5 @@ def clang_tidy(tree, program, build, name):
     return findings
 
 
-CHECKS = {"format": check_format, "headers": check_headers_alone, "clang-tidy": check_clang_tidy}
+CHECKS = {"format": check_format, "headers": check_headers_alone, "pages": check_page_code,
+          "clang-tidy": check_clang_tidy}

@@ -62,5 +62,8 @@ BANNED = [
 # Words that mean unfinished work. Spelled apart so that this file passes its own rule.
 UNFINISHED = r"\b(FIX" r"ME|TO" r"DO|XX" r"X)\b"
 
+# A file or folder of the project, named in a page.
+NAMED_PATH = r"`((?:include|lib|tools|tests|bench|fuzz|docs|cmake)/[^`\s]*)[^`]*`"
+
 # Absolute paths of one machine have no place in the project's pages and scripts.
 FOREIGN_PATH = r"(?<![\w./-])/(work|root|home)/[\w.-]+"

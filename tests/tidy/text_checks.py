@@ -177,6 +177,16 @@ def link_problems(tree, file, number, line):
             yield file.name, number, "markdown-link", f"{target} is not in the project"
 
 
+def check_markdown_paths(tree):
+    """A path of the project that a page names in backticks exists."""
+    for file in tree.files((".md",)):
+        for match in re.finditer(rules.NAMED_PATH, file.text):
+            path = match.group(1).rstrip("/")
+            if not re.search(r"[A-Z*<{]{2}|[*<{]|/X$", path) and not (tree.root / path).exists():
+                yield (file.name, file.line_of(match.start()), "markdown-path",
+                       f"{path} is not in the project")
+
+
 def check_foreign_paths(tree):
     for file in tree.files((".md", ".sh", ".cmake", "CMakeLists.txt")):
         for match in re.finditer(rules.FOREIGN_PATH, file.text):
@@ -185,4 +195,5 @@ def check_foreign_paths(tree):
 
 
 CHECKS = [check_floors, check_third_party, check_banned, check_columns, check_unfinished,
-          check_test_registered, check_function_length, check_markdown, check_foreign_paths]
+          check_test_registered, check_function_length, check_markdown,
+          check_markdown_paths, check_foreign_paths]

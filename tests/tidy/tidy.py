@@ -2,8 +2,8 @@
 """Keeps the project's rules: prints `file:line: rule: message` per finding, fails on any.
 
 Usage: tidy.py [--root FOLDER] [--build FOLDER] [--cache FOLDER] [PART...]
-Parts: text (the default), format, headers, clang-tidy. A line that must break a rule says so:
-`// tidy: allow RULE: reason`.
+Parts: text (the default), format, headers, pages, clang-tidy. A line that must break a rule
+says so: `// tidy: allow RULE: reason`.
 """
 
 import argparse
