@@ -2,6 +2,8 @@
 
 namespace varve {
 
-const char* version() noexcept { return VARVE_VERSION; }
+const char* version() noexcept {
+  return VARVE_VERSION;
+}
 
 }  // namespace varve
