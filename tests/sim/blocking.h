@@ -23,8 +23,8 @@ struct Pending {
     request.offset = offset;
     request.length = length;
     request.owner = this;
-    request.complete = [](StorageRequest& done, const Result<void>& result) {
-      static_cast<Pending*>(done.owner)->result.emplace(result);
+    request.complete = [](StorageRequest& done, const Result<void>& outcome) {
+      static_cast<Pending*>(done.owner)->result.emplace(outcome);
     };
   }
   Pending(StorageOperation operation, IoTag tag, std::uint64_t offset, Bytes bytes)

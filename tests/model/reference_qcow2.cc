@@ -1,0 +1,252 @@
+#include "model/reference_qcow2.h"
+
+#include <algorithm>
+#include <array>
+
+namespace varve::model {
+
+namespace {
+constexpr std::uint64_t kOffsetBits = 0x00ff'ffff'ffff'fe00;
+constexpr std::uint64_t kCompressedBit = std::uint64_t{1} << 62;
+constexpr std::uint64_t kSizeLimit = std::uint64_t{1} << 40;  // Of any table: keeps tests sane.
+}  // namespace
+
+std::uint64_t ReferenceQcow2::be(std::uint64_t offset, unsigned bytes) const {
+  std::array<std::byte, 8> raw{};
+  file_->read(offset, Bytes(raw).first(bytes));
+  std::uint64_t value = 0;
+  for (unsigned i = 0; i < bytes; ++i) {
+    value = (value << 8) | std::to_integer<std::uint64_t>(raw[i]);
+  }
+  return value;
+}
+
+std::vector<std::byte> ReferenceQcow2::bytes_at(std::uint64_t offset, std::uint64_t length) const {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(length));
+  file_->read(offset, bytes);
+  return bytes;
+}
+
+std::optional<ReferenceQcow2> ReferenceQcow2::open(const sim::SparseBytes& file, std::string& why) {
+  ReferenceQcow2 image(file);
+  if (!image.parse_header(why) || !image.parse_extensions(why) || !image.parse_snapshots(why)) {
+    return std::nullopt;
+  }
+  return image;
+}
+
+bool ReferenceQcow2::parse_header(std::string& why) {
+  version_ = static_cast<std::uint32_t>(be(4, 4));
+  cluster_bits_ = static_cast<std::uint32_t>(be(20, 4));
+  if (be(0, 4) != 0x514649fb || version_ < 2 || version_ > 3 || cluster_bits_ < 9 ||
+      cluster_bits_ > 21) {
+    why = "not a qcow2 header";
+    return false;
+  }
+  cluster_bytes_ = std::uint64_t{1} << cluster_bits_;
+  virtual_size_ = be(24, 8);
+  l1_entries_ = be(36, 4);
+  l1_offset_ = be(40, 8);
+  refcount_table_offset_ = be(48, 8);
+  refcount_table_clusters_ = be(56, 4);
+  snapshot_count_ = be(60, 4);
+  snapshot_table_offset_ = be(64, 8);
+  if (version_ == 3) {
+    incompatible_ = be(72, 8);
+    autoclear_ = be(88, 8);
+    refcount_order_ = static_cast<std::uint32_t>(be(96, 4));
+    header_bytes_ = be(100, 4);
+    if (header_bytes_ < 104 || refcount_order_ > 6) {
+      why = "header length or refcount order";
+      return false;
+    }
+    const bool has_type = header_bytes_ > 104 && be(104, 1) != 0;
+    compression_ = has_type ? Compression::zstd : Compression::zlib;
+  }
+  extended_ = (incompatible_ & 16) != 0;
+  if ((incompatible_ & ~std::uint64_t{0x1b}) != 0) {
+    why = "an incompatible feature the reference does not know";
+    return false;
+  }
+  const std::uint64_t coverage = cluster_bytes_ * l2_entries();
+  if (l1_entries_ < (virtual_size_ + coverage - 1) / coverage) {
+    why = "the L1 table is too small for the disk";
+    return false;
+  }
+  return true;
+}
+
+bool ReferenceQcow2::parse_extensions(std::string& why) {
+  std::uint64_t at = header_bytes_;
+  const std::uint64_t backing_name = be(8, 8);
+  const std::uint64_t end = backing_name != 0 ? backing_name : cluster_bytes_;
+  while (at + 8 <= end) {
+    const std::uint64_t magic = be(at, 4);
+    const std::uint64_t length = be(at + 4, 4);
+    if (magic == 0) {
+      return true;
+    }
+    if (length > end - at - 8) {
+      why = "a header extension leaves the first cluster";
+      return false;
+    }
+    if (magic == 0x23852875 && length == 24 && (autoclear_ & 1) != 0) {
+      bitmap_count_ = be(at + 8, 4);
+      bitmap_directory_bytes_ = be(at + 16, 8);
+      bitmap_directory_offset_ = be(at + 24, 8);
+    }
+    at += 8 + (length + 7) / 8 * 8;
+  }
+  return true;
+}
+
+bool ReferenceQcow2::parse_snapshots(std::string& why) {
+  std::uint64_t at = snapshot_table_offset_;
+  for (std::uint64_t i = 0; i < snapshot_count_; ++i) {
+    ReferenceSnapshot snapshot;
+    snapshot.l1_offset = be(at, 8);
+    snapshot.l1_entries = be(at + 8, 4);
+    const std::uint64_t id_bytes = be(at + 12, 2);
+    const std::uint64_t name_bytes = be(at + 14, 2);
+    const std::uint64_t extra = be(at + 36, 4);
+    snapshot.vm_state_size = extra >= 8 ? be(at + 40, 8) : be(at + 32, 4);
+    snapshot.disk_size = extra >= 16 ? be(at + 48, 8) : virtual_size_;
+    if (extra > 1024 || (version_ == 3 && extra < 16)) {
+      why = "snapshot " + std::to_string(i) + ": extra data of " + std::to_string(extra);
+      return false;
+    }
+    const auto text = [&](std::uint64_t offset, std::uint64_t length) {
+      std::string result;
+      for (const std::byte byte : bytes_at(offset, length)) {
+        result += static_cast<char>(byte);
+      }
+      return result;
+    };
+    snapshot.id = text(at + 40 + extra, id_bytes);
+    snapshot.name = text(at + 40 + extra + id_bytes, name_bytes);
+    snapshots_.push_back(std::move(snapshot));
+    at += (40 + extra + id_bytes + name_bytes + 7) / 8 * 8;
+  }
+  snapshot_table_bytes_ = at - snapshot_table_offset_;
+  return true;
+}
+
+ReferenceQcow2::Entry ReferenceQcow2::entry_at(std::uint64_t table, std::uint64_t index) const {
+  Entry entry;
+  entry.descriptor = be(table + index * l2_entry_bytes(), 8);
+  entry.bitmap = extended_ ? be(table + index * 16 + 8, 8) : 0;
+  return entry;
+}
+
+std::pair<std::uint64_t, std::uint64_t> ReferenceQcow2::compressed_place(
+    std::uint64_t descriptor) const noexcept {
+  const unsigned offset_bits = 62 - (cluster_bits_ - 8);
+  const std::uint64_t offset = descriptor & ((std::uint64_t{1} << offset_bits) - 1);
+  const std::uint64_t more = (descriptor & (kCompressedBit - 1)) >> offset_bits;
+  // `more` counts the 512-byte sectors after the one in which the data begins.
+  return {offset, (more + 1) * 512 - offset % 512};
+}
+
+bool ReferenceQcow2::read_compressed(std::uint64_t descriptor, std::uint64_t in_cluster,
+                                     Bytes target, std::string& why) const {
+  const auto [offset, length] = compressed_place(descriptor);
+  auto codec = make_codec(compression_, static_cast<std::size_t>(cluster_bytes_));
+  std::vector<std::byte> cluster(static_cast<std::size_t>(cluster_bytes_));
+  if (!codec || !(*codec)->decompress(bytes_at(offset, length), cluster)) {
+    why = "compressed data at " + std::to_string(offset) + " cannot be read";
+    return false;
+  }
+  copy_bytes(target,
+             ConstBytes(cluster).subspan(static_cast<std::size_t>(in_cluster), target.size()));
+  return true;
+}
+
+void ReferenceQcow2::read_backing(std::uint64_t offset, Bytes target) const {
+  if (backing_) {
+    backing_(offset, target);
+  } else {
+    zero_bytes(target);
+  }
+}
+
+// `target` lies inside one subcluster (one cluster without extended entries).
+bool ReferenceQcow2::read_piece(const Entry& entry, std::uint64_t offset, Bytes target,
+                                std::string& why) const {
+  const std::uint64_t in_cluster = offset % cluster_bytes_;
+  if ((entry.descriptor & kCompressedBit) != 0) {
+    return read_compressed(entry.descriptor, in_cluster, target, why);
+  }
+  bool zero = version_ == 3 && (entry.descriptor & 1) != 0;
+  bool data = (entry.descriptor & kOffsetBits) != 0;
+  if (extended_) {
+    const std::uint64_t subcluster = in_cluster / (cluster_bytes_ / 32);
+    zero = ((entry.bitmap >> (32 + subcluster)) & 1) != 0;
+    data = ((entry.bitmap >> subcluster) & 1) != 0;
+  }
+  if (zero) {
+    zero_bytes(target);
+  } else if (data) {
+    file_->read((entry.descriptor & kOffsetBits) + in_cluster, target);
+  } else {
+    read_backing(offset, target);
+  }
+  return true;
+}
+
+bool ReferenceQcow2::read_disk(std::uint64_t l1_offset, std::uint64_t l1_entries,
+                               std::uint64_t offset, Bytes target, std::string& why) const {
+  const std::uint64_t unit = extended_ ? cluster_bytes_ / 32 : cluster_bytes_;
+  while (!target.empty()) {
+    const auto length =
+        static_cast<std::size_t>(std::min<std::uint64_t>(target.size(), unit - offset % unit));
+    const std::uint64_t cluster = offset >> cluster_bits_;
+    const std::uint64_t l1_index = cluster / l2_entries();
+    const Bytes piece = target.first(length);
+    const std::uint64_t table =
+        l1_index < l1_entries ? be(l1_offset + l1_index * 8, 8) & kOffsetBits : 0;
+    if (table == 0) {
+      read_backing(offset, piece);
+    } else if (!read_piece(entry_at(table, cluster % l2_entries()), offset, piece, why)) {
+      return false;
+    }
+    target = target.subspan(length);
+    offset += length;
+  }
+  return true;
+}
+
+bool ReferenceQcow2::read(std::uint64_t offset, Bytes target, std::string& why) const {
+  return read_disk(l1_offset_, l1_entries_, offset, target, why);
+}
+
+bool ReferenceQcow2::read_snapshot(std::size_t index, std::uint64_t offset, Bytes target,
+                                   std::string& why) const {
+  const ReferenceSnapshot& snapshot = snapshots_[index];
+  if (snapshot.l1_entries * 8 > kSizeLimit) {
+    why = "snapshot L1 size";
+    return false;
+  }
+  return read_disk(snapshot.l1_offset, snapshot.l1_entries, offset, target, why);
+}
+
+std::uint64_t ReferenceQcow2::refcount(std::uint64_t cluster) const {
+  const std::uint64_t per_block = (cluster_bytes_ * 8) >> refcount_order_;
+  const std::uint64_t block_index = cluster / per_block;
+  if (block_index >= refcount_table_clusters_ * cluster_bytes_ / 8) {
+    return 0;
+  }
+  const std::uint64_t block = be(refcount_table_offset_ + block_index * 8, 8);
+  if (block == 0) {
+    return 0;
+  }
+  const std::uint64_t index = cluster % per_block;
+  if (refcount_order_ >= 3) {
+    const unsigned bytes = 1u << (refcount_order_ - 3);
+    return be(block + index * bytes, bytes);
+  }
+  const unsigned bits = 1u << refcount_order_;
+  const std::uint64_t byte = be(block + index * bits / 8, 1);
+  return (byte >> (index * bits % 8)) & ((1u << bits) - 1);
+}
+
+}  // namespace varve::model

@@ -1,0 +1,118 @@
+// ReferenceQcow2: a second opinion. A small, slow, independent reader and checker of qcow2, written
+// from the format's specification and sharing nothing with lib/format, so that a misreading there
+// shows. It looks at bytes in memory and never writes.
+//
+// Threads: none. Lifetime: the bytes outlive the reader.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "codec/codec.h"
+#include "sim/sparse_bytes.h"
+
+namespace varve::model {
+
+struct ReferenceSnapshot {
+  std::string id;
+  std::string name;
+  std::uint64_t l1_offset = 0;
+  std::uint64_t l1_entries = 0;
+  std::uint64_t disk_size = 0;
+  std::uint64_t vm_state_size = 0;
+};
+
+struct ReferenceReport {
+  std::vector<std::string> corruptions;  // Counts below references, pointers astray, overlaps.
+  std::vector<std::string> mismatches;   // COPIED flags that disagree with the counts.
+  std::uint64_t leaks = 0;               // Clusters counted higher than referenced.
+  [[nodiscard]] std::string text() const;
+};
+
+class ReferenceQcow2 {
+ public:
+  // What unallocated ranges show; it fills the whole target. Unset: zeros.
+  using Backing = std::function<void(std::uint64_t offset, Bytes target)>;
+
+  // Nothing, and `why`, when the header makes no sense.
+  [[nodiscard]] static std::optional<ReferenceQcow2> open(const sim::SparseBytes& file,
+                                                          std::string& why);
+
+  [[nodiscard]] std::uint64_t virtual_size() const noexcept { return virtual_size_; }
+  [[nodiscard]] std::uint64_t cluster_bytes() const noexcept { return cluster_bytes_; }
+  [[nodiscard]] std::uint32_t version() const noexcept { return version_; }
+  [[nodiscard]] bool is_dirty() const noexcept { return (incompatible_ & 1) != 0; }
+  [[nodiscard]] const std::vector<ReferenceSnapshot>& snapshots() const noexcept {
+    return snapshots_;
+  }
+  void set_backing(Backing backing) { backing_ = std::move(backing); }
+
+  // Reads the active disk, or a snapshot's. False, and `why`, where the tables are broken.
+  [[nodiscard]] bool read(std::uint64_t offset, Bytes target, std::string& why) const;
+  [[nodiscard]] bool read_snapshot(std::size_t index, std::uint64_t offset, Bytes target,
+                                   std::string& why) const;
+
+  [[nodiscard]] ReferenceReport check() const;
+
+ private:
+  friend class ReferenceChecker;
+  struct Entry {
+    std::uint64_t descriptor = 0;
+    std::uint64_t bitmap = 0;
+  };
+
+  explicit ReferenceQcow2(const sim::SparseBytes& file) : file_(&file) {}
+  [[nodiscard]] bool parse_header(std::string& why);
+  [[nodiscard]] bool parse_extensions(std::string& why);
+  [[nodiscard]] bool parse_snapshots(std::string& why);
+
+  [[nodiscard]] std::uint64_t be(std::uint64_t offset, unsigned bytes) const;
+  [[nodiscard]] std::vector<std::byte> bytes_at(std::uint64_t offset, std::uint64_t length) const;
+  [[nodiscard]] std::uint64_t l2_entry_bytes() const noexcept { return extended_ ? 16 : 8; }
+  [[nodiscard]] std::uint64_t l2_entries() const noexcept {
+    return cluster_bytes_ / l2_entry_bytes();
+  }
+  [[nodiscard]] Entry entry_at(std::uint64_t table, std::uint64_t index) const;
+  [[nodiscard]] bool read_disk(std::uint64_t l1_offset, std::uint64_t l1_entries,
+                               std::uint64_t offset, Bytes target, std::string& why) const;
+  [[nodiscard]] bool read_piece(const Entry& entry, std::uint64_t offset, Bytes target,
+                                std::string& why) const;
+  [[nodiscard]] bool read_compressed(std::uint64_t descriptor, std::uint64_t in_cluster,
+                                     Bytes target, std::string& why) const;
+  void read_backing(std::uint64_t offset, Bytes target) const;
+  // First byte and length of a compressed cluster.
+  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> compressed_place(
+      std::uint64_t descriptor) const noexcept;
+  [[nodiscard]] std::uint64_t refcount(std::uint64_t cluster) const;
+
+  const sim::SparseBytes* file_;
+  std::uint32_t version_ = 0;
+  std::uint32_t cluster_bits_ = 0;
+  std::uint64_t cluster_bytes_ = 0;
+  std::uint64_t virtual_size_ = 0;
+  std::uint64_t l1_offset_ = 0;
+  std::uint64_t l1_entries_ = 0;
+  std::uint64_t refcount_table_offset_ = 0;
+  std::uint64_t refcount_table_clusters_ = 0;
+  std::uint64_t snapshot_table_offset_ = 0;
+  std::uint64_t snapshot_table_bytes_ = 0;
+  std::uint64_t snapshot_count_ = 0;
+  std::uint64_t incompatible_ = 0;
+  std::uint64_t autoclear_ = 0;
+  std::uint32_t refcount_order_ = 4;
+  std::uint64_t header_bytes_ = 72;
+  Compression compression_ = Compression::zlib;
+  bool extended_ = false;
+  std::uint64_t bitmap_count_ = 0;
+  std::uint64_t bitmap_directory_offset_ = 0;
+  std::uint64_t bitmap_directory_bytes_ = 0;
+  std::vector<ReferenceSnapshot> snapshots_;
+  Backing backing_;
+};
+
+}  // namespace varve::model

@@ -1,0 +1,103 @@
+#include "model/stamp.h"
+
+#include <algorithm>
+#include <array>
+
+namespace varve::model {
+
+namespace {
+
+constexpr std::size_t kWordBytes = 8;
+constexpr std::uint64_t kSpread = 0x9e3779b97f4a7c15u;  // Odd: multiplying by it can be undone.
+
+constexpr std::uint64_t inverse_of(std::uint64_t odd) noexcept {
+  std::uint64_t inverse = odd;
+  for (int i = 0; i < 6; ++i) {
+    inverse *= 2 - odd * inverse;
+  }
+  return inverse;
+}
+constexpr std::uint64_t kGather = inverse_of(kSpread);
+static_assert(kSpread * kGather == 1);
+
+constexpr bool is_spread(Stamp stamp) noexcept {
+  return stamp % 8 == 7;
+}
+
+std::uint64_t word_of(Stamp stamp, std::uint64_t index) noexcept {
+  if (stamp == kZeroStamp) {
+    return 0;
+  }
+  const std::uint64_t word = (std::uint64_t{stamp} << 32) | (index & 0xffff'ffffu);
+  if (!is_spread(stamp)) {
+    return word;
+  }
+  const std::uint64_t once = word * kSpread;
+  return (once ^ (once >> 32)) * kSpread;
+}
+
+// Undoes word_of for spread stamps.
+std::uint64_t gather_word(std::uint64_t word) noexcept {
+  const std::uint64_t once = word * kGather;
+  return (once ^ (once >> 32)) * kGather;
+}
+
+}  // namespace
+
+void fill_stamp(Bytes target, Stamp stamp, std::uint64_t offset) noexcept {
+  if (stamp == kZeroStamp) {
+    zero_bytes(target);
+    return;
+  }
+  while (!target.empty()) {
+    const auto inside = static_cast<std::size_t>(offset % kWordBytes);
+    const std::size_t length = std::min(target.size(), kWordBytes - inside);
+    std::array<std::byte, kWordBytes> word;
+    store_be(Bytes(word), 0, word_of(stamp, offset / kWordBytes));
+    copy_bytes(target.first(length), ConstBytes(word).subspan(inside, length));
+    target = target.subspan(length);
+    offset += length;
+  }
+}
+
+std::size_t find_stamp_mismatch(ConstBytes bytes, Stamp stamp, std::uint64_t offset) noexcept {
+  std::size_t at = 0;
+  while (at < bytes.size()) {
+    const auto inside = static_cast<std::size_t>((offset + at) % kWordBytes);
+    const std::size_t length = std::min(bytes.size() - at, kWordBytes - inside);
+    std::array<std::byte, kWordBytes> word;
+    store_be(Bytes(word), 0, word_of(stamp, (offset + at) / kWordBytes));
+    for (std::size_t i = 0; i < length; ++i) {
+      if (bytes[at + i] != word[inside + i]) {
+        return at + i;
+      }
+    }
+    at += length;
+  }
+  return bytes.size();
+}
+
+std::string describe_bytes(ConstBytes bytes, std::uint64_t offset) {
+  if (is_all_zero(bytes)) {
+    return "zeros";
+  }
+  const auto skip = static_cast<std::size_t>((kWordBytes - offset % kWordBytes) % kWordBytes);
+  if (bytes.size() < skip + kWordBytes) {
+    return "too short to tell";
+  }
+  const auto raw = load_be<std::uint64_t>(bytes, skip);
+  for (const std::uint64_t word : {raw, gather_word(raw)}) {
+    const auto stamp = static_cast<Stamp>(word >> 32);
+    const std::uint64_t place = (word & 0xffff'ffffu) * kWordBytes;
+    if (stamp != kZeroStamp && stamp < (1u << 24) && is_spread(stamp) == (word != raw)) {
+      std::string text = "stamp " + std::to_string(stamp);
+      if (place != offset + skip) {
+        text += " of offset " + std::to_string(place);
+      }
+      return text;
+    }
+  }
+  return raw == 0 ? "zeros, then something else" : "unknown bytes";
+}
+
+}  // namespace varve::model
