@@ -77,9 +77,9 @@ class Engine {
   // Internals reached by the file storages of lib/io.
   class Implementation;
   [[nodiscard]] Implementation& implementation() noexcept { return *implementation_; }
+  explicit Engine(std::unique_ptr<Implementation> implementation) noexcept;  // For create().
 
  private:
-  explicit Engine(std::unique_ptr<Implementation> implementation) noexcept;
   std::unique_ptr<Implementation> implementation_;
 };
 

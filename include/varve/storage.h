@@ -75,6 +75,8 @@ struct StorageRequest {
     StorageRequest* next = nullptr;
     std::uint64_t done_bytes = 0;
     std::uint64_t words[4] = {};
+    void* implementation = nullptr;
+    StorageRequest* neighbours[2] = {};  // Links of a list that outlives a stay in a queue.
     Result<void> result;
   } internal;
 
