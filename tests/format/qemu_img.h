@@ -1,0 +1,76 @@
+// Images made by the installed qemu-img, for tests that read what QEMU writes.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace varve::testing {
+
+// A folder of this test's own, removed when the test ends.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "varve-XXXXXX").string();
+    path_ = mkdtemp(pattern.data()) == nullptr ? std::string() : pattern;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    if (!path_.empty()) {
+      std::filesystem::remove_all(path_);
+    }
+  }
+  [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
+  // Runs a shell command inside the folder; true when it succeeds.
+  [[nodiscard]] bool run(const std::string& command) const {
+    return std::system(("cd '" + path_ + "' && " + command + " >command.log 2>&1").c_str()) == 0;
+  }
+
+ private:
+  std::string path_;
+};
+
+[[nodiscard]] inline bool has_qemu_img() {
+  return std::system("qemu-img --version >/dev/null 2>&1") == 0;
+}
+
+// `length` bytes from `offset`; zeros behind the end of the file.
+[[nodiscard]] inline std::vector<std::byte> read_bytes(const std::string& path,
+                                                       std::uint64_t offset, std::size_t length) {
+  std::string text(length, '\0');
+  std::ifstream stream(path, std::ios::binary);
+  stream.seekg(static_cast<std::streamoff>(offset));
+  stream.read(text.data(), static_cast<std::streamsize>(length));
+  std::vector<std::byte> bytes;
+  bytes.reserve(length);
+  for (const char character : text) {
+    bytes.push_back(static_cast<std::byte>(character));
+  }
+  return bytes;
+}
+
+inline void write_bytes(const std::string& path, const std::vector<std::byte>& bytes) {
+  std::ofstream stream(path, std::ios::binary);
+  for (const std::byte byte : bytes) {
+    stream.put(static_cast<char>(byte));
+  }
+}
+
+// Skips the test where QEMU is missing, unless the run says that it must be there.
+#define VARVE_NEED_QEMU_IMG()                         \
+  do {                                                \
+    if (!::varve::testing::has_qemu_img()) {          \
+      if (std::getenv("VARVE_REQUIRE") != nullptr) {  \
+        FAIL() << "qemu-img is required and missing"; \
+      }                                               \
+      GTEST_SKIP() << "qemu-img is missing";          \
+    }                                                 \
+  } while (false)
+
+}  // namespace varve::testing
