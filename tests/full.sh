@@ -19,8 +19,9 @@ install_packages() {
 build_and_test() {
   local name=$1 folder=$2
   shift 2
-  if part "build, $name" configure_and_build "$folder" "$@"; then
-    part "tests, $name" run_ctest "$folder" || true
+  part "build, $name" configure_and_build "$folder" "$@"
+  if last_part_ok; then
+    part "tests, $name" run_ctest "$folder"
   else
     part_skipped "tests, $name"
   fi
@@ -36,8 +37,9 @@ long_tests() {
 debug=(-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1")
 clang=(-DCMAKE_CXX_COMPILER=clang++)
 
-part "packages" install_packages || { close_parts; exit 1; }
-part "tests/run.sh" tests/run.sh || true
+part "packages" install_packages
+last_part_ok || { close_parts; exit 1; }
+part "tests/run.sh" tests/run.sh
 if [ -f build/qemu10.path ]; then
   VARVE_QEMU10=$(cat build/qemu10.path)
   export VARVE_QEMU10
@@ -46,8 +48,8 @@ build_and_test "clang, release" build/clang "${clang[@]}" -DCMAKE_BUILD_TYPE=Rel
 build_and_test "clang, sanitizers" build/clang-sanitize "${clang[@]}" "${debug[@]}" \
   -DVARVE_SANITIZE=address,undefined
 build_and_test "thread sanitizer" build/thread "${debug[@]}" -DVARVE_SANITIZE=thread
-part "long random tests" long_tests || true
+part "long random tests" long_tests
 if [ "${1:-}" != --no-bare ]; then
-  part "the README's commands on a bare Debian" tests/bare.sh || true
+  part "the README's commands on a bare Debian" tests/bare.sh
 fi
 close_parts

@@ -33,19 +33,22 @@ build_release() {
   configure_and_build build/release -DCMAKE_BUILD_TYPE=Release
 }
 
-part "packages" install_packages || close_parts || exit 1
-part "QEMU 10 beside the installed one" find_qemu10 || true
+part "packages" install_packages
+last_part_ok || { close_parts; exit 1; }
+part "QEMU 10 beside the installed one" find_qemu10
 if [ -f build/qemu10.path ]; then
   VARVE_QEMU10=$(cat build/qemu10.path)
   export VARVE_QEMU10
 fi
-if part "build, address and undefined sanitizers" build_sanitized; then
-  part "tests, address and undefined sanitizers" run_ctest build/sanitize || true
+part "build, address and undefined sanitizers" build_sanitized
+if last_part_ok; then
+  part "tests, address and undefined sanitizers" run_ctest build/sanitize
 else
   part_skipped "tests, address and undefined sanitizers"
 fi
-if part "build, release" build_release; then
-  part "tests, release" run_ctest build/release || true
+part "build, release" build_release
+if last_part_ok; then
+  part "tests, release" run_ctest build/release
 else
   part_skipped "tests, release"
 fi

@@ -1,23 +1,29 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2181
 # Runs the parts of a test script one after the other, times them and closes with a table.
-# Sourced. A failed part does not stop the others unless they need it; see need_part.
+# Sourced. A failed part does not stop the others; one that needs it asks last_part_ok.
 
 PART_NAMES=()
 PART_SECONDS=()
 PART_RESULTS=()
 
-# part NAME COMMAND... : runs the command in a subshell and notes its time and result.
+# part NAME COMMAND... : runs the command in a subshell and notes its time and result. Succeeds
+# always. Call it as a command of its own: behind `if`, `&&` or `||` bash would ignore errexit
+# inside the part.
 part() {
   local name=$1 start=$SECONDS result=ok
   shift
   printf '\n== %s\n' "$name"
-  # A plain `if` would switch off errexit inside the command; a background job keeps it.
-  (set -euo pipefail; "$@") &
-  wait $! || result=FAILED
+  set +e
+  (set -euo pipefail; "$@")
+  [ $? -eq 0 ] || result=FAILED
+  set -e
   PART_NAMES+=("$name")
   PART_SECONDS+=($((SECONDS - start)))
   PART_RESULTS+=("$result")
-  [ "$result" = ok ]
+}
+
+last_part_ok() {
+  [ "${PART_RESULTS[-1]}" = ok ]
 }
 
 # Notes a part that could not run because one it needs failed.
