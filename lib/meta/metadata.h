@@ -1,0 +1,111 @@
+// Everything an open qcow2 image keeps in memory about its file, and the way to what is missing.
+//
+// State that several queues of one image would share lives here and nowhere else.
+// Threads: the engine's thread only.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include <varve/image.h>
+#include <varve/storage.h>
+
+#include "format/header.h"
+#include "format/snapshot_table.h"
+#include "meta/cluster_store.h"
+#include "meta/commit.h"
+#include "meta/eras.h"
+#include "meta/file_growth.h"
+#include "meta/first_write.h"
+#include "meta/header_writer.h"
+#include "meta/l1_table.h"
+#include "meta/map.h"
+#include "meta/need.h"
+#include "meta/reclaimer.h"
+#include "meta/refcount_growth.h"
+#include "meta/refcounts.h"
+#include "meta/table_cache.h"
+
+namespace varve {
+
+class Metadata final : private Waiter {
+ public:
+  struct Config {
+    Storage* file = nullptr;
+    Storage* data_file = nullptr;  // Null: data stands in the image file.
+    bool writable = false;
+    DiscardMode discard = DiscardMode::ignore;
+    std::size_t l2_cache_bytes = 0;
+    std::size_t refcount_cache_bytes = 0;
+    unsigned operations_max = 0;
+  };
+  // What open has read from the file.
+  struct Loaded {
+    Header header;
+    Buffer header_sector;
+    std::vector<std::uint64_t> l1;
+    std::vector<std::uint64_t> refcount_table;
+    SnapshotTable snapshots;
+  };
+  // Errors: no_memory.
+  static Result<std::unique_ptr<Metadata>> make(const Config& config, Loaded loaded) noexcept;
+  Metadata(const Config& config, Loaded loaded);
+  ~Metadata();
+
+  // Brings what a question needed; the waiter is resumed, with success to ask again, or with the error.
+  void satisfy(const Need& need, Waiter& waiter) noexcept;
+  // Resumes the waiter from the engine's loop.
+  void defer(Waiter& waiter, const Result<void>& result) noexcept;
+
+  // A request has ended: what it held back may be reclaimed.
+  void leave_era(std::uint64_t era) noexcept;
+
+  // The dirty bit (O6): taken durably before the first divergence, cleared by the last holder. v3 only; for v2 images
+  // both succeed without a write.
+  void take_dirty(Waiter& waiter, HeaderWriter::Update& update) noexcept;
+  // Adds to `patch` what giving back one hold means for the header; call released_dirty after it is durable.
+  void patch_without_dirty(HeaderPatch& patch) noexcept;
+  void released_dirty() noexcept;
+
+  Storage* file;
+  Storage* data_file;
+  bool is_writable;
+  Image::Counters counters;
+  Header header;
+  Geometry geometry;
+  SnapshotTable snapshots;
+  Eras eras;
+  HeaderWriter header_writer;
+  Refcounts refcounts;
+  ClusterStore store;
+  L1Table l1;
+  TableCache l2;
+  Map map;
+  Commit commit;
+  RefcountGrowth refcount_growth;
+  FileGrowth file_growth;
+  FirstWrite first_write;
+  Reclaimer reclaimer;
+  bool has_control_operation = false;  // The one slot (H5).
+
+  // The storage guest data stands in.
+  [[nodiscard]] Storage& guest_storage() const noexcept { return data_file != nullptr ? *data_file : *file; }
+
+ private:
+  void resume(const Result<void>& result) noexcept override;  // After every flush round.
+  [[nodiscard]] Result<void> reserve(const Config& config, ConstBytes header_sector) noexcept;
+
+  struct Deferred {
+    WaitList waiters;
+    Result<void> result;
+    StorageRequest request;
+    bool is_posted = false;
+  };
+  void post(Deferred& deferred) noexcept;
+  Deferred deferred_success_;
+  Deferred deferred_failure_;
+  unsigned dirty_holders_ = 0;
+  std::vector<std::uint64_t> refcount_table_;  // Between construction and reserve.
+};
+
+}  // namespace varve

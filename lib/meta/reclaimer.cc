@@ -1,0 +1,114 @@
+#include "meta/reclaimer.h"
+
+#include <algorithm>
+
+#include "meta/metadata.h"
+
+namespace varve {
+
+void Reclaimer::kick() noexcept {
+  if (!is_running_ && metadata_->store.next_reclaimable() != nullptr) {
+    schedule();
+  }
+}
+
+void Reclaimer::wait_idle(Waiter& waiter) noexcept {
+  idle_.add(waiter);
+  if (!is_running_) {
+    schedule();
+  }
+}
+
+void Reclaimer::schedule() noexcept {
+  is_running_ = true;
+  start_ = StorageRequest();
+  start_.owner = this;
+  start_.complete = [](StorageRequest& request, const Result<void>&) {
+    static_cast<Reclaimer*>(request.owner)->run();
+  };
+  metadata_->file->engine().post(start_, {});
+}
+
+void Reclaimer::resume(const Result<void>& result) noexcept {
+  if (is_punching_) {
+    // A hole that could not be punched is only space not given back.
+    is_punching_ = false;
+  } else if (!result) {
+    stop();
+    return;
+  }
+  run();
+}
+
+void Reclaimer::run() noexcept {
+  while (ClusterStore::Drop* drop = metadata_->store.next_reclaimable()) {
+    const Answer<Nothing> answer = reclaim(*drop);
+    if (const Need* need = answer.need()) {
+      metadata_->satisfy(*need, *this);
+      return;
+    }
+    if (is_punching_) {
+      return;
+    }
+    if (answer.error() != nullptr) {
+      // The count is lower than it should be: the image is damaged. The rest of the drop stays counted.
+      metadata_->store.reclaimed(*drop, drop->run.count);
+    }
+  }
+  stop();
+}
+
+Answer<Nothing> Reclaimer::reclaim(ClusterStore::Drop& drop) noexcept {
+  Refcounts& refcounts = metadata_->refcounts;
+  const Geometry& geometry = refcounts.geometry();
+  const std::uint64_t block_index = geometry.refcount_block_index(drop.run.first);
+  const std::uint64_t count = refcounts.in_one_block(drop.run.first, drop.run.count);
+  if (!refcounts.has_block(block_index)) {
+    return failure(ErrorCode::corrupt, "a dropped cluster has no refcount block");
+  }
+  TableCache::Table* block = VARVE_ASK(refcounts.block(block_index));
+  const std::uint64_t index = drop.run.first.value() % geometry.refcounts_per_block();
+  // A stretch of clusters that all become free, or of clusters that all stay.
+  const bool becomes_free = load_refcount(geometry, block->bytes(), index) == 1;
+  std::uint64_t stretch = 1;
+  while (stretch < count &&
+         (load_refcount(geometry, block->bytes(), index + stretch) == 1) == becomes_free) {
+    ++stretch;
+  }
+  if (becomes_free) {
+    for (std::uint64_t i = 0; i < stretch; ++i) {
+      if (!metadata_->l2.forget(geometry.offset_of(HostCluster(drop.run.first.value() + i)))) {
+        return Need{Need::Kind::round, HostOffset(), 0};  // It still writes the dead table.
+      }
+    }
+    if (punch_holes_ && punched_ == 0 && start_punching({drop.run.first, stretch})) {
+      return Nothing();
+    }
+    stretch = punched_ != 0 ? std::min(stretch, punched_) : stretch;
+  }
+  punched_ = 0;
+  VARVE_ASK(refcounts.subtract(drop.run.first, stretch));
+  metadata_->store.reclaimed(drop, stretch);
+  return Nothing();
+}
+
+bool Reclaimer::start_punching(ClusterRun run) noexcept {
+  const Geometry& geometry = metadata_->geometry;
+  if (!batch_.discard(*metadata_->file, IoTag::guest_data, geometry.offset_of(run.first),
+                      run.count * geometry.cluster_bytes())) {
+    return false;
+  }
+  is_punching_ = true;
+  punched_ = run.count;
+  batch_.start(*this);
+  return true;
+}
+
+void Reclaimer::stop() noexcept {
+  is_running_ = false;
+  WaitList idle;
+  idle.splice_back(idle_);
+  idle.wake_all({});
+}
+
+}  // namespace varve

@@ -1,0 +1,124 @@
+// Tables in memory: a bounded cache of cluster-sized tables (L2 tables, refcount blocks) by their offset in the file.
+//
+// The cache never writes. Dirty tables leave it only when a flush round (commit.h) has written a copy of them, so the
+// order of writes is decided in one place. It holds as many tables as it was told, at least two.
+// Threads: the engine's thread only.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <varve/image.h>
+#include <varve/storage.h>
+
+#include "base/buffer.h"
+#include "base/units.h"
+#include "meta/waiter.h"
+
+namespace varve {
+
+class TableCache {
+ public:
+  struct DirtySpan {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  class Table {
+   public:
+    [[nodiscard]] HostOffset offset() const noexcept { return offset_; }
+    [[nodiscard]] ConstBytes bytes() const noexcept { return buffer_.bytes(); }
+    [[nodiscard]] DirtySpan dirty_span() const noexcept { return {dirty_begin_, dirty_end_}; }
+    [[nodiscard]] bool is_dirty() const noexcept { return dirty_end_ != 0; }
+
+    // Bytes to change; [begin, end) becomes dirty.
+    [[nodiscard]] Bytes edit(std::uint64_t begin, std::uint64_t end) noexcept;
+
+   private:
+    friend class TableCache;
+    enum class State : std::uint8_t { empty, loading, ready };
+
+    HostOffset offset_;
+    Buffer buffer_;
+    State state_ = State::empty;
+    std::uint32_t writers_ = 0;      // Rounds that are writing a copy of it: reading it back now would be stale.
+    std::uint64_t dirty_begin_ = 0;  // Bytes; empty when dirty_end_ is 0.
+    std::uint64_t dirty_end_ = 0;
+    std::uint64_t last_use_ = 0;
+    TableCache* cache_ = nullptr;
+    WaitList waiters_;
+    StorageRequest request_;
+    IoVector vector_;
+    Table* hash_next_ = nullptr;
+  };
+
+  TableCache(Storage& storage, Image::Counters& counters, IoTag tag, std::uint64_t table_bytes) noexcept;
+  TableCache(const TableCache&) = delete;
+  TableCache& operator=(const TableCache&) = delete;
+  ~TableCache();
+
+  // REQUIRES: called once, before use. Errors: no_memory.
+  Result<void> reserve(std::size_t capacity) noexcept;
+
+  // The table when it is in memory, else null. No I/O.
+  [[nodiscard]] Table* find(HostOffset offset) noexcept;
+
+  enum class LoadOutcome : std::uint8_t {
+    started,  // The waiter is resumed when it is there, or with the error.
+    no_room,  // Every table is dirty or busy: clean some first.
+    no_memory,
+  };
+  LoadOutcome load(HostOffset offset, Waiter& waiter) noexcept;
+
+  // A table of zeros at `offset`, wholly dirty; null when there is no room (or no memory, which is the same to callers:
+  // a round frees tables).
+  [[nodiscard]] Table* make(HostOffset offset) noexcept;
+
+  // Whether make() or copy() would find room now.
+  [[nodiscard]] bool can_make() noexcept;
+  [[nodiscard]] bool can_copy(Table& source) noexcept;
+  // A copy of `source` at `offset`, wholly dirty; `source` itself may be given up for it when it is clean.
+  // REQUIRES: can_copy(source).
+  [[nodiscard]] Table& copy(Table& source, HostOffset offset) noexcept;
+
+  // Drops what is cached at `offset`, dirty or not: the cluster is free. False while a round writes or a load reads it.
+  [[nodiscard]] bool forget(HostOffset offset) noexcept;
+
+  // For rounds: visits dirty tables; marks them clean and busy, or dirty again after a failed write.
+  template <class Visitor>
+  void for_each_dirty(Visitor&& visit) {
+    for (const auto& table : tables_) {
+      if (table->state_ == Table::State::ready && table->is_dirty()) {
+        visit(*table);
+      }
+    }
+  }
+  [[nodiscard]] DirtySpan begin_write(Table& table) noexcept;
+  void end_write(HostOffset offset, DirtySpan span, bool written) noexcept;
+
+  [[nodiscard]] std::size_t dirty_count() const noexcept { return dirty_count_; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::uint64_t table_bytes() const noexcept { return table_bytes_; }
+
+ private:
+  [[nodiscard]] Table* lookup(HostOffset offset) const noexcept;
+  [[nodiscard]] Table* take_slot(const Table* keep = nullptr) noexcept;
+  [[nodiscard]] Table* find_victim(const Table* keep) noexcept;
+  [[nodiscard]] bool grow() noexcept;
+  void link(Table& table, HostOffset offset) noexcept;
+  void unlink(Table& table) noexcept;
+  void set_clean(Table& table) noexcept;
+  [[nodiscard]] std::size_t bucket(HostOffset offset) const noexcept;
+  static void loaded(StorageRequest& request, const Result<void>& result) noexcept;
+
+  Storage* storage_;
+  Image::Counters* counters_;
+  IoTag tag_;
+  std::uint64_t table_bytes_;
+  std::size_t capacity_ = 0;
+  std::size_t dirty_count_ = 0;
+  std::uint64_t clock_ = 0;
+  std::vector<std::unique_ptr<Table>> tables_;
+  std::vector<Table*> buckets_;
+};
+
+}  // namespace varve
