@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "format/header.h"
+#include "format/l1_entry.h"
 #include "format/l2_entry.h"
 #include "format/qemu_img.h"
 #include "sim/random.h"
@@ -172,44 +173,85 @@ TEST_P(EachCodec, SurvivesGarbageAndFlippedBits) {
   EXPECT_TRUE(codec_->decompress(stream, found)) << "garbage left its mark on the codec";
 }
 
-// Walks an image made by `qemu-img convert -c` and decompresses every cluster of it.
+// A compressed image made by QEMU, and where each guest cluster's L2 entry stands in it.
+class QemuImage {
+ public:
+  QemuImage(const testing::TemporaryFolder& folder, const Memory& disk, Compression compression,
+            std::size_t cluster_bytes)
+      : path_(folder.file("disk.qcow2")) {
+    testing::write_bytes(folder.file("disk.raw"), disk);
+    const std::string type = compression == Compression::zstd ? ",compression_type=zstd" : "";
+    EXPECT_TRUE(folder.run("qemu-img convert -c -f raw -O qcow2 -o cluster_size=" +
+                           std::to_string(cluster_bytes) + type + " disk.raw disk.qcow2"));
+    const Result<Header> header = Header::parse(testing::read_bytes(path_, 0, cluster_bytes));
+    EXPECT_TRUE(header);
+    header_ = *header;
+    EXPECT_EQ(header_.compression, compression);
+    l1_ = testing::read_bytes(path_, header_.l1_offset.value(), header_.l1_entries * 8);
+  }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] const Geometry& geometry() const { return header_.geometry; }
+  [[nodiscard]] HostOffset entry_offset(GuestOffset guest) const {
+    const L1Entry table(load_be<std::uint64_t>(l1_, geometry().l1_index(guest) * 8));
+    return table.offset() + geometry().l2_index(guest) * 8;
+  }
+  [[nodiscard]] L2Entry entry(GuestOffset guest) const {
+    const HostOffset where = entry_offset(guest);
+    const L2Entry entry(load_be<std::uint64_t>(testing::read_bytes(path_, where.value(), 8), 0));
+    EXPECT_TRUE(entry.validate(geometry(), header_.version, false, where));
+    return entry;
+  }
+
+ private:
+  std::string path_;
+  Header header_;
+  Memory l1_;
+};
+
 TEST_P(EachCodec, ReadsClustersThatQemuCompressed) {
   VARVE_NEED_QEMU_IMG();
   const testing::TemporaryFolder folder;
-  const std::size_t disk_bytes = std::max<std::size_t>(8 * cluster_bytes(), 65536);
-  Memory disk = soft_bytes(disk_bytes, random_);
-  testing::write_bytes(folder.file("disk.raw"), disk);
-  const bool zstd = std::get<0>(GetParam()) == Compression::zstd;
-  ASSERT_TRUE(folder.run(
-      "qemu-img convert -c -f raw -O qcow2 -o cluster_size=" + std::to_string(cluster_bytes()) +
-      (zstd ? ",compression_type=zstd" : "") + " disk.raw disk.qcow2"));
-  const std::string path = folder.file("disk.qcow2");
-  const Result<Header> header = Header::parse(testing::read_bytes(path, 0, cluster_bytes()));
-  ASSERT_TRUE(header);
-  ASSERT_EQ(header->compression, std::get<0>(GetParam()));
-  const Geometry& geometry = header->geometry;
-  const Memory l1 = testing::read_bytes(path, header->l1_offset.value(), header->l1_entries * 8);
+  const Memory disk = soft_bytes(std::max<std::size_t>(8 * cluster_bytes(), 65536), random_);
+  const QemuImage image(folder, disk, std::get<0>(GetParam()), cluster_bytes());
   std::size_t compressed_clusters = 0;
-  for (std::uint64_t at = 0; at < disk_bytes; at += cluster_bytes()) {
-    const GuestOffset guest(at);
-    const std::uint64_t table =
-        load_be<std::uint64_t>(l1, geometry.l1_index(guest) * 8) & 0x00ff'ffff'ffff'fe00;
-    const Memory l2 = testing::read_bytes(path, table, cluster_bytes());
-    const L2Entry entry = L2Entry::load(geometry, l2, geometry.l2_index(guest));
-    ASSERT_TRUE(entry.validate(geometry, header->version, false, HostOffset(table)));
+  for (std::uint64_t at = 0; at < disk.size(); at += cluster_bytes()) {
+    const L2Entry entry = image.entry(GuestOffset(at));
     if (!entry.is_compressed()) {
       continue;
     }
     ++compressed_clusters;
-    const CompressedExtent extent = entry.compressed_extent(geometry);
-    const Memory stream = testing::read_bytes(path, extent.offset.value(), extent.length);
+    const CompressedExtent extent = entry.compressed_extent(image.geometry());
+    const Memory stream = testing::read_bytes(image.path(), extent.offset.value(), extent.length);
     Memory found(cluster_bytes());
     ASSERT_TRUE(codec_->decompress(stream, found)) << at;
-    ASSERT_TRUE(
-        std::equal(found.begin(), found.end(), disk.begin() + static_cast<std::ptrdiff_t>(at)))
-        << at;
+    ASSERT_TRUE(equal_bytes(found, ConstBytes(disk).subspan(at, cluster_bytes()))) << at;
   }
   EXPECT_GT(compressed_clusters, 0u);
+}
+
+// Puts streams of our own into QEMU's image, at odd places, and has QEMU read the disk.
+TEST_P(EachCodec, WritesClustersThatQemuReads) {
+  VARVE_NEED_QEMU_IMG();
+  const testing::TemporaryFolder folder;
+  const Memory disk = soft_bytes(std::max<std::size_t>(8 * cluster_bytes(), 65536), random_);
+  const QemuImage image(folder, disk, std::get<0>(GetParam()), cluster_bytes());
+  std::uint64_t end = 64 * kMiB + 1;
+  for (std::uint64_t at = 0; at < disk.size(); at += cluster_bytes()) {
+    const ConstBytes cluster = ConstBytes(disk).subspan(at, cluster_bytes());
+    Memory stream = compressed(Memory(cluster.begin(), cluster.end()));
+    if (stream.size() > cluster_bytes()) {
+      continue;
+    }
+    const CompressedExtent extent{HostOffset(end), stream.size()};
+    Memory raw_entry(8);
+    store_be(raw_entry, 0, L2Entry::compressed(image.geometry(), extent).raw());
+    testing::patch_bytes(image.path(), image.entry_offset(GuestOffset(at)).value(), raw_entry);
+    stream.resize(stream.size() + 600, std::byte{0x77});  // What QEMU must not mind.
+    testing::patch_bytes(image.path(), end, stream);
+    end += extent.length;
+  }
+  ASSERT_GT(end, 64 * kMiB + 1);
+  EXPECT_TRUE(folder.run("qemu-img compare -f raw -F qcow2 disk.raw disk.qcow2"));
 }
 
 }  // namespace

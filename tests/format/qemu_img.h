@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -57,6 +58,16 @@ class TemporaryFolder {
 
 inline void write_bytes(const std::string& path, const std::vector<std::byte>& bytes) {
   std::ofstream stream(path, std::ios::binary);
+  for (const std::byte byte : bytes) {
+    stream.put(static_cast<char>(byte));
+  }
+}
+
+// Overwrites a part of a file, or goes on behind its end.
+inline void patch_bytes(const std::string& path, std::uint64_t offset,
+                        const std::vector<std::byte>& bytes) {
+  std::fstream stream(path, std::ios::binary | std::ios::in | std::ios::out);
+  stream.seekp(static_cast<std::streamoff>(offset));
   for (const std::byte byte : bytes) {
     stream.put(static_cast<char>(byte));
   }
