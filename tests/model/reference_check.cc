@@ -116,6 +116,9 @@ class ReferenceChecker {
         corrupt(entry_name + " has reserved bits");
       }
       if ((raw & kOffsetBits) == 0) {
+        if (raw != 0) {
+          corrupt(entry_name + " has flags and no table");
+        }
         continue;
       }
       use(raw & kOffsetBits, image_.cluster_bytes_, Kind::l2, entry_name);

@@ -24,11 +24,18 @@ constexpr bool is_spread(Stamp stamp) noexcept {
   return stamp % 8 == 7;
 }
 
+// A byte that differs between most stamps, in every byte of a word: it lets single bytes tell
+// stamps apart. The word's first byte is 0 before, so that it can be read off and taken out again.
+constexpr std::uint64_t flavour_of(Stamp stamp) noexcept {
+  return ((stamp * 157u + 1) & 0xff) * 0x0101'0101'0101'0101u;
+}
+
 std::uint64_t word_of(Stamp stamp, std::uint64_t index) noexcept {
   if (stamp == kZeroStamp) {
     return 0;
   }
-  const std::uint64_t word = (std::uint64_t{stamp} << 32) | (index & 0xffff'ffffu);
+  const std::uint64_t word =
+      ((std::uint64_t{stamp} << 32) | (index & 0xffff'ffffu)) ^ flavour_of(stamp);
   if (!is_spread(stamp)) {
     return word;
   }
@@ -86,10 +93,12 @@ std::string describe_bytes(ConstBytes bytes, std::uint64_t offset) {
     return "too short to tell";
   }
   const auto raw = load_be<std::uint64_t>(bytes, skip);
-  for (const std::uint64_t word : {raw, gather_word(raw)}) {
+  for (const std::uint64_t flavoured : {raw, gather_word(raw)}) {
+    const std::uint64_t word = flavoured ^ ((flavoured >> 56) * 0x0101'0101'0101'0101u);
     const auto stamp = static_cast<Stamp>(word >> 32);
     const std::uint64_t place = (word & 0xffff'ffffu) * kWordBytes;
-    if (stamp != kZeroStamp && stamp < (1u << 24) && is_spread(stamp) == (word != raw)) {
+    if (stamp != kZeroStamp && stamp < (1u << 24) && is_spread(stamp) == (flavoured != raw) &&
+        (word ^ flavour_of(stamp)) == flavoured) {
       std::string text = "stamp " + std::to_string(stamp);
       if (place != offset + skip) {
         text += " of offset " + std::to_string(place);

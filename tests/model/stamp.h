@@ -1,5 +1,5 @@
 // Stamps: what tests write. A stamp is a number; the bytes it stands for at an offset are a
-// function of both, so that a byte found later tells which write it came from and where it was
+// function of both, so that bytes found later tell which write it came from and where it was
 // meant to be. Stamp 0 is zeros. Every eighth stamp is spread over all bits, so that it does not
 // compress.
 #pragma once

@@ -74,8 +74,6 @@ void apply_event(const CrashEvent& event, std::uint64_t first, std::uint64_t las
       break;
     case StorageOperation::write_zeroes:
       content.zero(from, to - from);
-      [[fallthrough]];
-    case StorageOperation::allocate:
       content.resize(std::max(content.size(), to));
       break;
     default:

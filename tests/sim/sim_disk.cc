@@ -80,9 +80,9 @@ Result<void> apply_request(const StorageRequest& request, const StorageCapabilit
       break;
     case StorageOperation::write_zeroes:
       content.zero(offset, request.length);
-      [[fallthrough]];
-    case StorageOperation::allocate:
       content.resize(std::max(content.size(), offset + request.length));
+      break;
+    case StorageOperation::allocate:  // Space is not content, and the size stays.
       break;
     case StorageOperation::resize:
       content.resize(offset);

@@ -1,0 +1,171 @@
+// The oracle: one image, everything that must be true of it.
+#include <algorithm>
+
+#include "model/lab.h"
+#include "model/qemu_img.h"
+
+namespace varve::model {
+
+namespace {
+
+using Verdict = std::optional<std::string>;
+
+Verdict prefixed(const char* prefix, const Verdict& verdict) {
+  return verdict ? Verdict(std::string(prefix) + ": " + *verdict) : verdict;
+}
+
+class Examiner {
+ public:
+  Examiner(Lab& lab, const Guest& guest, const sim::SparseBytes& file, sim::Moment moment,
+           const Examination& examination)
+      : lab_(lab), guest_(guest), file_(file), moment_(moment), examination_(examination) {}
+
+  Verdict run() {
+    if (Verdict verdict = prefixed("as found", look_at_bytes())) {
+      return verdict;
+    }
+    if (Verdict verdict = prefixed("opened read-only", look_read_only())) {
+      return verdict;
+    }
+    return prefixed("opened for writing", use());
+  }
+
+ private:
+  Verdict look_at_bytes() {
+    std::string why;
+    const auto image = lab_.reference(file_, why);
+    if (!image) {
+      return why;
+    }
+    const bool excuse = examination_.excuse_mismatches || image->is_dirty();
+    if (Verdict verdict = check_bytes(*image, excuse, false)) {
+      return verdict;
+    }
+    if (Verdict verdict = guest_.judge(view_of(*image), moment_)) {
+      return verdict;
+    }
+    return examination_.ask_qemu && !image->is_dirty() && !excuse ? ask_qemu(file_) : std::nullopt;
+  }
+
+  static Verdict ask_qemu(const sim::SparseBytes& bytes) {
+    TemporaryFolder folder;
+    const std::string path = folder.file("image.qcow2");
+    return bytes.save(path) ? qemu_check(path) : Verdict("the image cannot be saved");
+  }
+
+  Verdict look_read_only() {
+    sim::SimDisk disk;
+    disk.content = sim::SparseBytes(&file_);
+    disk.capabilities.read_only = true;
+    auto image = lab_.open_disk(disk, lab_.open_options(false));
+    if (!image) {
+      return "refused: " + describe(image.error());
+    }
+    if (Verdict verdict = guest_.judge(view_of(**image), moment_)) {
+      return verdict;
+    }
+    const Result<void> closed = (*image)->close();
+    return closed ? std::nullopt : Verdict("close: " + describe(closed.error()));
+  }
+
+  Verdict use() {
+    sim::SimDisk disk;
+    disk.content = sim::SparseBytes(&file_);
+    auto image = lab_.open_disk(disk, lab_.open_options(true));
+    if (!image) {
+      return "refused: " + describe(image.error());
+    }
+    Version seen;
+    if (Verdict verdict = guest_.judge(view_of(**image), moment_, &seen)) {
+      return verdict;
+    }
+    if (Verdict verdict = check_image(**image, examination_.excuse_mismatches, false)) {
+      return verdict;
+    }
+    sim::Moment clock = 0;
+    Guest next(
+        lab_.rules(), std::move(seen), [&clock] { return ++clock; }, guest_.next_stamp());
+    if (examination_.go_on) {
+      if (Verdict verdict = prefixed("in continued use", go_on(**image, next))) {
+        return verdict;
+      }
+    }
+    const Result<void> closed = next.close(**image);
+    if (!closed) {
+      return "close: " + describe(closed.error());
+    }
+    image->reset();
+    return prefixed("afterwards", look_after(disk.content, next));
+  }
+
+  Verdict look_after(const sim::SparseBytes& content, const Guest& next) {
+    std::string why;
+    const auto image = lab_.reference(content, why);
+    if (!image) {
+      return why;
+    }
+    if (image->is_dirty()) {
+      return "the dirty bit is set after close";
+    }
+    if (Verdict verdict = check_bytes(*image, examination_.excuse_mismatches, false)) {
+      return verdict;
+    }
+    if (Verdict verdict = next.judge_now(view_of(*image))) {
+      return verdict;
+    }
+    return examination_.ask_qemu && !examination_.excuse_mismatches ? ask_qemu(content)
+                                                                    : std::nullopt;
+  }
+
+  // Overwrites, takes, applies and deletes snapshots: what a wrong count destroys shows now.
+  static Verdict go_on(Image& image, Guest& guest) {
+    Result<void> result;
+    const auto good = [&](Result<void> outcome) {
+      result = result ? outcome : result;
+      return result.has_value();
+    };
+    const std::uint64_t cluster = guest.cluster_bytes();
+    const std::uint64_t part = std::max<std::uint64_t>(512, cluster / 4);
+    for (std::uint64_t at = 0; at < guest.size() && result; at += cluster) {
+      good(guest.write(image, at, std::min(part, guest.size() - at)));
+    }
+    if (result && image.facts().refcount_bits > 1) {
+      const std::size_t mine = guest.now().snapshots.size();
+      good(guest.create_snapshot(image, "went on"));
+      good(guest.write(image, 0, std::min(2 * cluster, guest.size())));
+      if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
+        return prefixed("after a snapshot", verdict);
+      }
+      good(result ? guest.apply_snapshot(image, mine) : result);
+      if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
+        return prefixed("after apply", verdict);
+      }
+      good(result ? guest.write(image, 0, std::min(part, guest.size())) : result);
+      while (result && !guest.now().snapshots.empty()) {
+        good(guest.delete_snapshot(image, 0));
+      }
+    }
+    if (!result) {
+      return describe(result.error());
+    }
+    if (Verdict verdict = guest.judge_now(view_of(image))) {
+      return verdict;
+    }
+    return std::nullopt;
+  }
+
+  Lab& lab_;
+  const Guest& guest_;
+  const sim::SparseBytes& file_;
+  sim::Moment moment_;
+  const Examination& examination_;
+};
+
+}  // namespace
+
+std::optional<std::string> examine(Lab& lab, const Guest& guest, const sim::SparseBytes& file,
+                                   sim::Moment moment, const Examination& examination) {
+  return Examiner(lab, guest, file, moment, examination).run();
+}
+
+}  // namespace varve::model

@@ -1,0 +1,237 @@
+#include "model/guest.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "base/checked.h"
+#include "base/units.h"
+
+namespace varve::model {
+
+void StampSet::add(Stamp stamp) noexcept {
+  if (!contains(stamp)) {
+    VARVE_ASSERT(size_ < kMax);
+    stamps_[size_++] = stamp;
+  }
+}
+
+void StampSet::add(const StampSet& other) noexcept {
+  for (std::size_t i = 0; i < other.size_; ++i) {
+    add(other.stamps_[i]);
+  }
+}
+
+bool StampSet::contains(Stamp stamp) const noexcept {
+  return std::find(stamps_.begin(), stamps_.begin() + static_cast<std::ptrdiff_t>(size_), stamp) !=
+         stamps_.begin() + static_cast<std::ptrdiff_t>(size_);
+}
+
+Guest::Guest(const GuestRules& rules, Version initial, Clock clock, Stamp first_stamp)
+    : rules_(rules), clock_(std::move(clock)), next_stamp_(first_stamp) {
+  initial.begun = 0;
+  initial.switches_disk = false;
+  versions_.push_back(std::move(initial));
+  floors_.emplace_back();
+}
+
+Version& Guest::begin() {
+  versions_.push_back(versions_.back());
+  versions_.back().begun = clock_();
+  versions_.back().switches_disk = false;
+  return versions_.back();
+}
+
+void Guest::promise(bool disk, bool list, bool size) {
+  Floor floor = floors_.back();
+  floor.from = clock_();
+  const std::size_t newest = versions_.size() - 1;
+  floor.disk = disk ? newest : floor.disk;
+  floor.list = list ? newest : floor.list;
+  floor.size = size ? newest : floor.size;
+  floors_.push_back(floor);
+}
+
+// `may_stay`: the old value remains possible.
+void Guest::set_range(Version& version, std::uint64_t offset, std::uint64_t length,
+                      const StampSet& value, bool may_stay) const {
+  VARVE_ASSERT(offset % kSectorBytes == 0 && length % kSectorBytes == 0);
+  for (std::uint64_t at = offset; at < offset + length; at += kSectorBytes) {
+    StampSet& sector = version.disk.sectors[static_cast<std::size_t>(at / kSectorBytes)];
+    if (may_stay) {
+      sector.add(value);
+    } else {
+      sector = value;
+    }
+  }
+}
+
+// After a request that failed every sector is old or new.
+Result<void> Guest::finish(const Result<void>& result, bool control) {
+  if (!result && !control) {
+    Version& failed = versions_.back();
+    const Version& before = versions_[versions_.size() - 2];
+    for (std::size_t i = 0; i < before.disk.sectors.size(); ++i) {
+      failed.disk.sectors[i].add(before.disk.sectors[i]);
+    }
+  }
+  return result;
+}
+
+Result<void> Guest::write(Image& image, std::uint64_t offset, std::uint64_t length) {
+  const Stamp stamp = next_stamp_++;
+  std::vector<std::byte> bytes(static_cast<std::size_t>(length));
+  fill_stamp(bytes, stamp, offset);
+  set_range(begin(), offset, length, StampSet(stamp), false);
+  return finish(image.write(offset, bytes), false);
+}
+
+Result<void> Guest::write_compressed(Image& image, std::uint64_t cluster) {
+  const Stamp stamp = next_stamp_++;
+  const std::uint64_t offset = cluster * rules_.cluster_bytes;
+  const std::uint64_t length = std::min(rules_.cluster_bytes, size() - offset);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(length));
+  fill_stamp(bytes, stamp, offset);
+  set_range(begin(), offset, length, StampSet(stamp), false);
+  return finish(image.write_compressed(offset, bytes), false);
+}
+
+Result<void> Guest::write_zeroes(Image& image, std::uint64_t offset, std::uint64_t length,
+                                 bool may_unmap) {
+  set_range(begin(), offset, length, StampSet(kZeroStamp), false);
+  return finish(image.write_zeroes(offset, length, may_unmap), false);
+}
+
+Result<void> Guest::discard(Image& image, std::uint64_t offset, std::uint64_t length) {
+  Version& version = begin();
+  const std::uint64_t cluster = rules_.cluster_bytes;
+  const std::uint64_t first = round_up(offset, cluster);
+  const std::uint64_t last = round_down(offset + length, cluster);
+  if (rules_.discard_zeroes && first < last) {
+    set_range(version, first, last - first, StampSet(kZeroStamp), false);
+  }
+  // The disk's last cluster may be shorter: whether that is whole is the library's to decide.
+  if (rules_.discard_zeroes && offset + length == size() && last < size() && offset <= last) {
+    set_range(version, last, size() - last, StampSet(kZeroStamp), true);
+  }
+  return finish(image.discard(offset, length), false);
+}
+
+Result<void> Guest::flush(Image& image) {
+  const Result<void> result = image.flush();
+  if (result) {
+    promise(true, false, false);
+  }
+  return result;
+}
+
+Result<void> Guest::close(Image& image) {
+  const Result<void> result = image.close();
+  if (result) {
+    promise(true, true, true);
+  }
+  return result;
+}
+
+Result<void> Guest::grow(Image& image, std::uint64_t new_size) {
+  Version& version = begin();
+  version.disk.size = new_size;
+  version.disk.sectors.resize(static_cast<std::size_t>(new_size / kSectorBytes),
+                              StampSet(kZeroStamp));
+  const Result<void> result = image.grow(new_size);
+  if (result) {
+    promise(false, false, true);
+  } else if (image.size() != new_size) {
+    // The old size counts for what the guest does next; the new one may still be found later.
+    Version back = versions_[versions_.size() - 2];
+    back.begun = versions_.back().begun;
+    versions_.push_back(std::move(back));
+  }
+  return result;
+}
+
+// After a failed control operation the image must show the list before or after it.
+void Guest::reconcile_list(Image& image, const Version& before) {
+  const auto list = list_snapshots(image);
+  if (!list) {
+    violation_ = "the snapshots cannot be listed after a failed operation";
+    return;
+  }
+  const auto is_list_of = [&](const Version& version) {
+    return std::equal(list->begin(), list->end(), version.snapshots.begin(),
+                      version.snapshots.end(),
+                      [](const SnapshotInfo& info, const SnapshotState& state) {
+                        return info.name == state.name;
+                      });
+  };
+  if (is_list_of(before)) {
+    Version back = before;
+    back.begun = versions_.back().begun;
+    versions_.push_back(std::move(back));
+  } else if (!is_list_of(versions_.back())) {
+    violation_ = "a failed operation left a snapshot list that is neither the old nor the new one";
+  }
+}
+
+Result<void> Guest::create_snapshot(Image& image, const std::string& name) {
+  const Version before = now();
+  Version& version = begin();
+  version.snapshots.push_back({name, version.disk});
+  SnapshotCreateOptions options;
+  options.name = name;
+  const Result<SnapshotCreated> result = varve::create_snapshot(image, options);
+  if (!result) {
+    reconcile_list(image, before);
+    return result.error();
+  }
+  promise(true, true, true);
+  return {};
+}
+
+Result<void> Guest::apply_snapshot(Image& image, std::size_t index) {
+  const Version before = now();
+  Version& version = begin();
+  version.disk = version.snapshots[index].disk;
+  version.switches_disk = true;
+  const Result<void> result = varve::apply_snapshot(image, index);
+  if (result) {
+    promise(true, true, true);
+    return result;
+  }
+  // Which of the two disks is there now shows at the next look; later requests build on either.
+  Version either = before;
+  either.begun = versions_.back().begun;
+  if (before.disk.size == version.disk.size) {
+    for (std::size_t i = 0; i < either.disk.sectors.size(); ++i) {
+      either.disk.sectors[i].add(versions_.back().disk.sectors[i]);
+    }
+  }
+  versions_.push_back(std::move(either));
+  return result;
+}
+
+Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
+  const Version before = now();
+  Version& version = begin();
+  version.snapshots.erase(version.snapshots.begin() + static_cast<std::ptrdiff_t>(index));
+  const Result<void> result = varve::delete_snapshot(image, index);
+  if (result) {
+    promise(false, true, false);
+  } else {
+    reconcile_list(image, before);
+  }
+  return result;
+}
+
+Result<void> Guest::rename_snapshot(Image& image, std::size_t index, const std::string& name) {
+  const Version before = now();
+  begin().snapshots[index].name = name;
+  const Result<void> result = varve::rename_snapshot(image, index, name);
+  if (result) {
+    promise(false, true, false);
+  } else {
+    reconcile_list(image, before);
+  }
+  return result;
+}
+
+}  // namespace varve::model

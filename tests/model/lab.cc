@@ -1,0 +1,127 @@
+#include "model/lab.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "base/failure.h"
+#include "base/units.h"
+
+namespace varve::model {
+
+std::unique_ptr<Engine> make_test_engine() {
+  EngineOptions options;
+  options.backend = AioBackend::threads;
+  options.threads = 1;
+  auto engine = Engine::create(options);
+  VARVE_ASSERT(engine.has_value());
+  return std::move(*engine);
+}
+
+Lab::Lab(const GeometryCase& geometry) : geometry_(geometry), engine_(make_test_engine()) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(geometry.backing_bytes));
+  fill_stamp(bytes, kBackingStamp, 0);
+  backing_.content.write(0, bytes);
+}
+
+GuestRules Lab::rules() const noexcept {
+  GuestRules rules;
+  rules.cluster_bytes = geometry_.cluster_bytes();
+  rules.discard_zeroes = geometry_.create.version >= 3 || geometry_.backing_bytes == 0;
+  return rules;
+}
+
+Version Lab::initial_version() const {
+  Version version;
+  version.disk.size = geometry_.create.size_bytes;
+  for (std::uint64_t at = 0; at < version.disk.size; at += kSectorBytes) {
+    version.disk.sectors.emplace_back(at < geometry_.backing_bytes ? kBackingStamp : kZeroStamp);
+  }
+  return version;
+}
+
+OpenOptions Lab::open_options(bool writable, DiscardMode discard) noexcept {
+  OpenOptions options;
+  options.writable = writable;
+  options.discard = discard;
+  options.opener = this;
+  options.allow_dirty = !writable;
+  if (geometry_.tiny_caches) {
+    options.l2_cache_bytes = 1;
+    options.refcount_cache_bytes = 1;
+  }
+  return options;
+}
+
+Result<std::unique_ptr<Storage>> Lab::open(Engine& engine, const std::string& name,
+                                           const FileOptions& options) {
+  if (options.writable || !name.ends_with(kBackingName)) {
+    return failure(ErrorCode::not_found, "the lab has one file, to be read: the backing file");
+  }
+  return std::unique_ptr<Storage>(std::make_unique<sim::SimStorage>(engine, backing_));
+}
+
+std::optional<ReferenceQcow2> Lab::reference(const sim::SparseBytes& file, std::string& why) const {
+  auto image = ReferenceQcow2::open(file, why);
+  if (image && geometry_.backing_bytes > 0) {
+    image->set_backing(
+        [this](std::uint64_t offset, Bytes target) { backing_.content.read(offset, target); });
+  }
+  return image;
+}
+
+Guest::View view_of(const ReferenceQcow2& image) {
+  Guest::View view;
+  view.size = image.virtual_size();
+  for (const ReferenceSnapshot& snapshot : image.snapshots()) {
+    view.snapshot_names.push_back(snapshot.name);
+  }
+  view.read = [&image](std::uint64_t offset, Bytes target, std::string& why) {
+    return image.read(offset, target, why);
+  };
+  view.read_snapshot = [&image](std::size_t index, Bytes target, std::string& why) {
+    if (image.snapshots()[index].disk_size != target.size()) {
+      why = "its size is " + std::to_string(image.snapshots()[index].disk_size);
+      return false;
+    }
+    return image.read_snapshot(index, 0, target, why);
+  };
+  return view;
+}
+
+std::optional<std::string> check_image(Image& image, bool excuse_mismatches, bool leaks_too) {
+  const Result<CheckReport> report = check(image);
+  if (!report) {
+    return "check failed: " + describe(report.error());
+  }
+  std::uint64_t bad = report->failures + (leaks_too ? report->leaks : 0);
+  std::string text;
+  for (const Finding& finding : report->findings) {
+    const bool excused = (finding.severity == Severity::leak && !leaks_too) ||
+                         (finding.severity == Severity::mismatch && excuse_mismatches);
+    if (!excused) {
+      ++bad;
+      text += std::string("\n  ") + corruption_name(finding.reason) + " in " +
+              io_tag_name(finding.table) + " at " + std::to_string(finding.offset) +
+              ", concerning " + std::to_string(finding.host_offset) + ": " +
+              std::to_string(finding.found) + ", expected " + std::to_string(finding.expected);
+    }
+  }
+  if (bad == 0 && (report->corruptions == 0 || excuse_mismatches)) {
+    return std::nullopt;
+  }
+  return "check: " + std::to_string(report->corruptions) + " corruptions, " +
+         std::to_string(report->leaks) + " leaks, " + std::to_string(report->failures) +
+         " failures" + text;
+}
+
+std::optional<std::string> check_bytes(const ReferenceQcow2& image, bool excuse_mismatches,
+                                       bool leaks_too) {
+  const ReferenceReport report = image.check();
+  if (report.corruptions.empty() && (report.mismatches.empty() || excuse_mismatches) &&
+      (report.leaks == 0 || !leaks_too)) {
+    return std::nullopt;
+  }
+  return "reference check: " + report.text();
+}
+
+}  // namespace varve::model

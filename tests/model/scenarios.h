@@ -1,0 +1,88 @@
+// Scenarios: what a guest does while faults are injected or the power is cut. Each is a
+// preparation, whose result is durable, and an act, which is put under the microscope.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/lab.h"
+
+namespace varve::model {
+
+// A guest at work on an image. Remembers the first failure and goes on.
+class Session {
+ public:
+  Session(Image& image, Guest& guest, const GeometryCase& geometry) noexcept
+      : image_(image), guest_(guest), geometry_(geometry) {}
+
+  // Ranges are cut at the end of the disk; nothing left means nothing to do.
+  void write(std::uint64_t offset, std::uint64_t length);
+  void write_zeroes(std::uint64_t offset, std::uint64_t length, bool may_unmap);
+  void discard(std::uint64_t offset, std::uint64_t length);
+  void write_compressed(std::uint64_t cluster) { note(guest_.write_compressed(image_, cluster)); }
+  void flush() { note(guest_.flush(image_)); }
+  void grow(std::uint64_t more) { note(guest_.grow(image_, guest_.size() + more)); }
+  void create_snapshot(const char* name) { note(guest_.create_snapshot(image_, name)); }
+  // On a list that a failure left shorter these do nothing.
+  void apply_snapshot(std::size_t index);
+  void delete_snapshot(std::size_t index);
+  void rename_snapshot(std::size_t index, const char* name);
+
+  [[nodiscard]] std::uint64_t cluster() const noexcept { return geometry_.cluster_bytes(); }
+  // A part of a cluster, in whole sectors.
+  [[nodiscard]] std::uint64_t part() const noexcept {
+    return cluster() / 4 < 512 ? 512 : cluster() / 4;
+  }
+  [[nodiscard]] std::uint64_t size() const noexcept { return guest_.size(); }
+  [[nodiscard]] const GeometryCase& geometry() const noexcept { return geometry_; }
+  [[nodiscard]] const std::optional<Error>& failure() const noexcept { return failure_; }
+
+ private:
+  [[nodiscard]] std::uint64_t clip(std::uint64_t offset, std::uint64_t length) const noexcept {
+    return offset >= size() ? 0 : (length < size() - offset ? length : size() - offset);
+  }
+  void note(const Result<void>& result) {
+    if (!result && !failure_) {
+      failure_ = result.error();
+    }
+  }
+
+  Image& image_;
+  Guest& guest_;
+  const GeometryCase& geometry_;
+  std::optional<Error> failure_;
+};
+
+struct Scenario {
+  std::string name;
+  std::function<void(Session&)> prepare;
+  std::function<void(Session&)> act;
+  std::function<bool(const GeometryCase&)> fits;  // Unset: every geometry.
+  DiscardMode discard = DiscardMode::ignore;
+  bool leave_open = false;  // The preparation ends as by a crash after a flush.
+  bool add_bitmap = false;  // The preparation ends with a persistent bitmap, made by qemu-img.
+  bool control = false;     // Snapshot operations: v2 images may show wrong COPIED flags.
+};
+
+[[nodiscard]] const std::vector<Scenario>& scenarios();
+
+// An image a preparation made, and what it holds.
+struct Prepared {
+  sim::SparseBytes file;
+  Version version;
+  Stamp next_stamp = Lab::kFirstStamp;
+};
+// Nothing, and `why`, when it failed (empty: a program needed is missing).
+[[nodiscard]] std::optional<Prepared> prepare(Lab& lab, const Scenario& scenario, std::string& why);
+
+// One scenario on one geometry, as a test parameter.
+struct ScenarioCase {
+  Scenario scenario;
+  GeometryCase geometry;
+  [[nodiscard]] std::string name() const { return scenario.name + "_" + geometry.name; }
+};
+[[nodiscard]] std::vector<ScenarioCase> scenario_cases();
+
+}  // namespace varve::model
