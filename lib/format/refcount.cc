@@ -1,8 +1,6 @@
 #include "format/refcount.h"
 
-#include <algorithm>
 #include <array>
-#include <limits>
 #include <span>
 
 #include "base/assert.h"
@@ -16,22 +14,24 @@ constexpr std::size_t kChunk = 256;
 
 template <class Integer>
 struct Chunk {
+  static constexpr std::size_t kBytes = kChunk * sizeof(Integer);
   std::array<Integer, kChunk> counts;
 
-  void load(ConstBytes block, std::uint64_t index, std::size_t n) noexcept {
-    const std::span<Integer> used(counts.data(), n);
-    copy_bytes(std::as_writable_bytes(used),
-               block.subspan(index * sizeof(Integer), n * sizeof(Integer)));
-    for (Integer& count : used) {
-      count = big_endian(count);
-    }
+  void load(ConstBytes block, std::uint64_t index) noexcept {
+    copy_bytes(std::as_writable_bytes(std::span(counts)),
+               block.subspan(index * sizeof(Integer), kBytes));
+    swap();
   }
-  void store(Bytes block, std::uint64_t index, std::size_t n) noexcept {
-    const std::span<Integer> used(counts.data(), n);
-    for (Integer& count : used) {
+  void store(Bytes block, std::uint64_t index) noexcept {
+    swap();
+    copy_bytes(block.subspan(index * sizeof(Integer), kBytes), std::as_bytes(std::span(counts)));
+  }
+
+ private:
+  void swap() noexcept {
+    for (Integer& count : counts) {
       count = big_endian(count);
     }
-    copy_bytes(block.subspan(index * sizeof(Integer), n * sizeof(Integer)), std::as_bytes(used));
   }
 };
 
@@ -51,35 +51,32 @@ auto with_integer(const Geometry& geometry, Visitor visit) noexcept {
 }
 
 // Applies `change` to the counts `refuse` accepts, in order, until it refuses one. Whole chunks are
-// tested before they are changed, without an exit inside the loop, so that both loops vectorise.
+// tested before they are changed, in loops of fixed length without an exit, which the compiler
+// turns into vector instructions; what is left, and a chunk with a refused count, goes one by one.
 template <class Integer, class Refuse, class Change>
 std::optional<RefcountStop> edit_counts(Bytes block, std::uint64_t index, std::uint64_t count,
                                         Refuse refuse, Change change) noexcept {
   Chunk<Integer> chunk;
-  while (count != 0) {
-    const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(count, kChunk));
-    chunk.load(block, index, n);
-    bool refused = false;
-    for (std::size_t i = 0; i < n; ++i) {
-      refused |= refuse(chunk.counts[i]);
+  for (; count >= kChunk; index += kChunk, count -= kChunk) {
+    chunk.load(block, index);
+    Integer refused = 0;
+    for (const Integer value : chunk.counts) {
+      refused = static_cast<Integer>(refused | static_cast<Integer>(refuse(value)));
     }
-    std::size_t good = n;
-    if (refused) {
-      good = 0;
-      while (!refuse(chunk.counts[good])) {
-        ++good;
-      }
+    if (refused != 0) {
+      break;
     }
-    const RefcountStop stop{index + good, refused ? std::uint64_t{chunk.counts[good]} : 0};
-    for (std::size_t i = 0; i < good; ++i) {
-      chunk.counts[i] = change(chunk.counts[i]);
+    for (Integer& value : chunk.counts) {
+      value = change(value);
     }
-    chunk.store(block, index, good);
-    if (refused) {
-      return stop;
+    chunk.store(block, index);
+  }
+  for (std::uint64_t i = index; i < index + count; ++i) {
+    const auto value = load_be<Integer>(block, i * sizeof(Integer));
+    if (refuse(value)) {
+      return RefcountStop{i, value};
     }
-    index += n;
-    count -= n;
+    store_be(block, i * sizeof(Integer), change(value));
   }
   return std::nullopt;
 }
@@ -109,22 +106,25 @@ void assert_range(const Geometry& geometry, ConstBytes block, std::uint64_t inde
   VARVE_ASSERT(range_fits(index, count, geometry.refcounts_per_block()));
 }
 
-// Length of the run of counts for which "is zero" answers `zero`.
+// Length of the run of counts for which "is zero" answers `zero`. Words that hold only such counts
+// are taken whole.
 std::uint64_t run_length(const Geometry& geometry, ConstBytes block, std::uint64_t index,
                          std::uint64_t limit, bool zero) noexcept {
   assert_range(geometry, block, index, limit);
+  const std::uint64_t per_word = 64 >> geometry.refcount_order;
+  const std::uint64_t lowest_bits = ~std::uint64_t{0} / geometry.refcount_max();
+  const std::uint64_t highest_bits = lowest_bits << (geometry.refcount_bits() - 1);
   std::uint64_t length = 0;
   while (length < limit) {
-    // A whole word of zeros answers for all its counts at once.
     const std::uint64_t bit = (index + length) << geometry.refcount_order;
-    const std::uint64_t per_word = 64 >> geometry.refcount_order;
-    if (bit % 64 == 0 && limit - length >= per_word &&
-        load_be<std::uint64_t>(block, bit / 8) == 0) {
-      if (!zero) {
-        return length;
+    if (bit % 64 == 0 && limit - length >= per_word) {
+      const auto word = load_be<std::uint64_t>(block, bit / 8);
+      // A borrow reaches the highest bit of a count only where some count is zero.
+      const bool has_zero = ((word - lowest_bits) & ~word & highest_bits) != 0;
+      if (zero ? word == 0 : !has_zero) {
+        length += per_word;
+        continue;
       }
-      length += per_word;
-      continue;
     }
     if ((load_refcount(geometry, block, index + length) == 0) != zero) {
       return length;

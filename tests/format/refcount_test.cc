@@ -15,8 +15,9 @@ namespace {
 
 using sim::Random;
 
+// Wide counts get a block of several of the chunks that bulk edits work in.
 Geometry geometry_of(std::uint32_t order) {
-  return {.cluster_bits = 9, .refcount_order = order};
+  return {.cluster_bits = order < 3 ? 9u : 12u, .refcount_order = order};
 }
 
 // Bit `bit` (0: least significant) of count `index`, by the format's words: below 8 bits, counts
@@ -70,10 +71,11 @@ std::vector<std::byte> random_block(const Geometry& geometry, Random& random) {
   // Stretches of one kind, so that bulk edits get some way before they stop.
   std::uint64_t value = 0;
   for (std::uint64_t i = 0; i < geometry.refcounts_per_block(); ++i) {
-    if (random.chance(3)) {
+    if (random.below(400) < 3) {
       value = random_count(geometry, random);
     }
-    model_store(geometry, block, i, random.chance(1) ? random_count(geometry, random) : value);
+    model_store(geometry, block, i,
+                random.below(2000) == 0 ? random_count(geometry, random) : value);
   }
   return block;
 }
@@ -105,13 +107,13 @@ TEST_P(RefcountWidth, StoresTouchNoOtherBit) {
     const std::uint64_t value = random_count(geometry_, random_);
     store_refcount(geometry_, block, i, value);
     model_store(geometry_, model, i, value);
-    ASSERT_EQ(block, model) << i;
+    ASSERT_TRUE(block == model) << i;
   }
 }
 
 TEST_P(RefcountWidth, BulkEditsEqualSingleOnes) {
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed_));
-  for (int round = 0; round < 400; ++round) {
+  for (int round = 0; round < 200; ++round) {
     std::vector<std::byte> block = random_block(geometry_, random_);
     std::vector<std::byte> model = block;
     const std::uint64_t index = random_.below(geometry_.refcounts_per_block());
