@@ -31,7 +31,7 @@ struct ConvertOptions {
   // this is: only the layer above is copied.
   bool skip_backing = false;
   std::uint64_t target_backing_size = 0;
-  unsigned parallel = 8;             // Reads and writes in flight, 1 .. 64.
+  unsigned parallel = 8;              // Reads and writes in flight, 1 .. 64.
   std::size_t chunk_bytes = 1 << 20;  // Largest read; a multiple of cluster_bytes when compressed.
   bool out_of_order = false;          // Chunks are written as they arrive, not in disk order.
   std::uint64_t rate_bytes_per_second = 0;  // 0: unlimited.
@@ -45,9 +45,9 @@ enum class CopySide : std::uint8_t { none, source, target };
 
 struct ConvertReport {
   CopySide failed_side = CopySide::none;
-  std::uint64_t failed_offset = 0;   // On that side's disk.
-  std::uint64_t written_bytes = 0;   // Data handed to the target.
-  std::uint64_t zeroed_bytes = 0;    // Told to the target as zeros.
+  std::uint64_t failed_offset = 0;  // On that side's disk.
+  std::uint64_t written_bytes = 0;  // Data handed to the target.
+  std::uint64_t zeroed_bytes = 0;   // Told to the target as zeros.
 };
 
 // Errors: those of reading the source and writing the target; out_of_range (the source does not

@@ -21,22 +21,22 @@ struct InspectOptions {
 };
 
 struct LayerReport {
-  bool active = false;     // The disk as it is now; otherwise `snapshot` says which.
+  bool active = false;  // The disk as it is now; otherwise `snapshot` says which.
   SnapshotInfo snapshot;
   std::uint64_t disk_size = 0;
-  std::uint64_t referenced_bytes = 0;  // Guest data this layer refers to in the file.
-  std::uint64_t unique_bytes = 0;      // Of these, referred to by no other layer.
-  std::uint64_t shared_bytes = 0;      // Of these, referred to by another layer too.
-  std::uint64_t zero_bytes = 0;        // Guest bytes marked as zeros.
-  std::uint64_t runs = 0;              // Contiguous runs in the file.
+  std::uint64_t referenced_bytes = 0;       // Guest data this layer refers to in the file.
+  std::uint64_t unique_bytes = 0;           // Of these, referred to by no other layer.
+  std::uint64_t shared_bytes = 0;           // Of these, referred to by another layer too.
+  std::uint64_t zero_bytes = 0;             // Guest bytes marked as zeros.
+  std::uint64_t runs = 0;                   // Contiguous runs in the file.
   std::uint64_t freed_by_delete_bytes = 0;  // Given back by deleting this snapshot: what is unique
                                             // to it, and its saved machine state. Its tables come
                                             // on top.
 };
 
 struct InspectReport {
-  std::vector<LayerReport> layers;    // Snapshots in table order, then the active disk.
-  std::uint64_t data_bytes = 0;       // Guest data in the file, counted once.
+  std::vector<LayerReport> layers;     // Snapshots in table order, then the active disk.
+  std::uint64_t data_bytes = 0;        // Guest data in the file, counted once.
   std::uint64_t compressed_bytes = 0;  // Guest bytes stored compressed, over all layers; they have
                                        // no place of their own in the file and are not in the sums.
 };

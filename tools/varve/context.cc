@@ -1,7 +1,5 @@
 #include "context.h"
 
-#include <cstring>
-
 namespace varve::tool {
 
 Engine* Context::engine() {
@@ -28,6 +26,18 @@ int Context::print_try_help(std::string_view verb) const {
     fmt::print(stderr, "Try '{} {} --help' for more info\n", program, verb);
   }
   return 1;
+}
+
+const char* engine_name(AioBackend backend) {
+  switch (backend) {
+    case AioBackend::io_uring:
+      return "io_uring";
+    case AioBackend::threads:
+      return "threads";
+    case AioBackend::automatic:
+      break;
+  }
+  return "automatic";
 }
 
 }  // namespace varve::tool

@@ -11,7 +11,6 @@
 #include <utility>
 
 #include <fmt/format.h>
-
 #include <varve/engine.h>
 #include <varve/result.h>
 
@@ -45,6 +44,9 @@ class Context {
  private:
   std::unique_ptr<Engine> engine_;
 };
+
+// The word for a backend: "io_uring", "threads".
+[[nodiscard]] const char* engine_name(AioBackend backend);
 
 template <class... Arguments>
 void print(fmt::format_string<Arguments...> text, Arguments&&... arguments) {

@@ -121,10 +121,8 @@ ParsedSize parse_size(std::string_view text) {
     negative = text.front() == '-';
     text.remove_prefix(1);
   }
-  const bool hexadecimal =
-      text.size() >= 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
-  const ParsedSize parsed =
-      hexadecimal ? parse_hexadecimal(text.substr(2)) : parse_decimal(text);
+  const bool hexadecimal = text.size() >= 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+  const ParsedSize parsed = hexadecimal ? parse_hexadecimal(text.substr(2)) : parse_decimal(text);
   if (negative && parsed.status == SizeStatus::ok) {
     return kOutOfRange;
   }

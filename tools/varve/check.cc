@@ -1,0 +1,234 @@
+// varve check: whether an image keeps the format's rules.
+
+#include <varve/check.h>
+
+#include "image_argument.h"
+#include "json_text.h"
+#include "messages.h"
+#include "options.h"
+#include "verbs.h"
+
+namespace varve::tool {
+
+namespace {
+
+constexpr const char* kHelp = R"(Check basic image integrity.  Usage:
+
+  {0} check [-f FMT | --image-opts] [-T CACHE_MODE] [-U] [-q]
+        [--output human|json] FILENAME
+
+  -f, --format FMT              raw or qcow2; detected otherwise
+  --image-opts                  FILENAME is a list of key=value pairs
+  -T, --cache CACHE_MODE        none, writeback (default), ...
+  -U, --force-share             also while another program writes it
+  --output human|json           form of the answer
+  -q, --quiet                   the exit code only
+
+Exit codes: 0 clean, 1 not checked, 2 corruptions, 3 leaked clusters, 63 the format has no checks
+
+Examples:
+  {0} check disk.qcow2
+  {0} check --output json disk.qcow2
+)";
+
+constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
+                                   {"quiet", no_argument, nullptr, 'q'},
+                                   {"object", required_argument, nullptr, kOptionObject},
+                                   {"format", required_argument, nullptr, 'f'},
+                                   {"cache", required_argument, nullptr, 'T'},
+                                   {"repair", required_argument, nullptr, 'r'},
+                                   {"force-share", no_argument, nullptr, 'U'},
+                                   {"output", required_argument, nullptr, kOptionOutput},
+                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
+                                   {nullptr, 0, nullptr, 0}};
+
+enum ExitCode : int { kClean = 0, kFailed = 1, kCorrupt = 2, kLeaks = 3, kUnsupported = 63 };
+
+struct Request {
+  ImageArgument image;
+  std::string cache = "writeback";
+  bool repair = false;
+  bool quiet = false;
+  bool json = false;
+};
+
+void print_finding(const Finding& finding, std::uint32_t cluster_bytes) {
+  const std::uint64_t cluster = finding.host_offset / cluster_bytes;
+  const bool counted = finding.table == IoTag::refcount_block;
+  if (finding.severity == Severity::leak) {
+    fmt::print(stderr, "Leaked cluster {} refcount={} reference={}\n", cluster, finding.found,
+               finding.expected);
+  } else if (counted && finding.severity != Severity::failure) {
+    fmt::print(stderr, "ERROR cluster {} refcount={} reference={}\n", cluster, finding.found,
+               finding.expected);
+  } else {
+    fmt::print(stderr,
+               "ERROR {} at offset={:x}: {} (host offset {:x}, found {:x}, expected {:x})\n",
+               io_tag_name(finding.table), finding.offset, corruption_name(finding.reason),
+               finding.host_offset, finding.found, finding.expected);
+  }
+}
+
+void print_human(const CheckReport& report) {
+  if (report.corruptions == 0 && report.leaks == 0 && report.failures == 0) {
+    print("No errors were found on the image.\n");
+  }
+  if (report.corruptions != 0) {
+    print("\n{} errors were found on the image.\n", report.corruptions);
+    print("Data may be corrupted, or further writes to the image may corrupt it.\n");
+  }
+  if (report.leaks != 0) {
+    print("\n{} leaked clusters were found on the image.\n", report.leaks);
+    print("This means waste of disk space, but no harm to data.\n");
+  }
+  if (report.failures != 0) {
+    print("\n{} internal errors have occurred during the check.\n", report.failures);
+  }
+  if (report.total_clusters != 0 && report.allocated_clusters != 0) {
+    const auto allocated = static_cast<double>(report.allocated_clusters);
+    print("{}/{} = {:.2f}% allocated, {:.2f}% fragmented, {:.2f}% compressed clusters\n",
+          report.allocated_clusters, report.total_clusters,
+          allocated * 100.0 / static_cast<double>(report.total_clusters),
+          static_cast<double>(report.fragmented_clusters) * 100.0 / allocated,
+          static_cast<double>(report.compressed_clusters) * 100.0 / allocated);
+  }
+  if (report.image_end_offset != 0) {
+    print("Image end offset: {}\n", report.image_end_offset);
+  }
+}
+
+// Keys in qemu-img's order; counts that are zero are left out.
+void print_json(const CheckReport& report, const OpenedImage& opened) {
+  Json node;
+  const auto add = [&node](const char* key, std::uint64_t value) {
+    if (value != 0) {
+      node[key] = value;
+    }
+  };
+  add("image-end-offset", report.image_end_offset);
+  add("compressed-clusters", report.compressed_clusters);
+  add("total-clusters", report.total_clusters);
+  add("corruptions", report.corruptions);
+  node["check-errors"] = report.failures;
+  add("leaks", report.leaks);
+  add("allocated-clusters", report.allocated_clusters);
+  node["filename"] = opened.filename;
+  node["format"] = opened.format;
+  add("fragmented-clusters", report.fragmented_clusters);
+  print("{}\n", format_json(node));
+}
+
+int exit_code(const CheckReport& report) {
+  if (report.corruptions != 0) {
+    return kCorrupt;
+  }
+  if (report.leaks != 0) {
+    return kLeaks;
+  }
+  return report.failures != 0 ? kFailed : kClean;
+}
+
+int check_image(Context& context, const Request& request) {
+  std::optional<OpenedImage> opened = open_image(context, request.image);
+  if (!opened) {
+    return kFailed;
+  }
+  if (opened->image->facts().format == Format::raw) {
+    context.error("This image format does not support checks");
+    (void)opened->image->close();
+    return kUnsupported;
+  }
+  const std::uint32_t cluster_bytes = opened->image->facts().cluster_bytes;
+  const Result<CheckReport> report = check(*opened->image);
+  if (!report) {
+    context.error("Check failed: {}", short_words(report.error()));
+    (void)opened->image->close();
+    return kFailed;
+  }
+  for (const Finding& finding : report->findings) {
+    if (!request.quiet) {
+      print_finding(finding, cluster_bytes);
+    }
+  }
+  if (request.json) {
+    print_json(*report, *opened);
+  } else if (!request.quiet) {
+    print_human(*report);
+  }
+  return close_image(context, *opened) ? exit_code(*report) : kFailed;
+}
+
+// False after a message.
+bool take_repair(const Context& context, const std::string& value, Request& request) {
+  if (value != "leaks" && value != "all") {
+    context.usage_error("check", "--repair (-r) expects 'leaks' or 'all' not '{}'", value);
+    return false;
+  }
+  request.repair = true;
+  return true;
+}
+
+}  // namespace
+
+int run_check(Context& context, int argc, char** argv) {
+  Request request;
+  OptionParser parser(context, "check", argc, argv, "hf:r:T:qU", kLongOptions);
+  for (int letter = 0; (letter = parser.next()) != -1;) {
+    switch (letter) {
+      case 'h':
+        print(kHelp, context.program);
+        return 0;
+      case 'f':
+        request.image.format = parser.value();
+        break;
+      case 'r':
+        if (!take_repair(context, parser.value(), request)) {
+          return kFailed;
+        }
+        break;
+      case 'T':
+        request.cache = parser.value();
+        break;
+      case 'q':
+        request.quiet = true;
+        break;
+      case 'U':
+        request.image.force_share = true;
+        break;
+      case kOptionOutput:
+        if (!parse_output(context, "check", parser.value(), request.json)) {
+          return kFailed;
+        }
+        break;
+      case kOptionImageOpts:
+        request.image.image_opts = true;
+        break;
+      case kOptionObject:
+        break;
+      default:
+        return context.print_try_help("check");
+    }
+  }
+  const std::vector<std::string> operands = parser.operands();
+  if (operands.size() != 1) {
+    return context.usage_error("check", "Expecting one image file name");
+  }
+  request.image.text = operands[0];
+  if (!check_image_opts(context, request.image)) {
+    return kFailed;
+  }
+  const std::optional<CacheMode> cache = parse_cache_mode(request.cache);
+  if (!cache) {
+    context.error("Invalid source cache option: {}", request.cache);
+    return kFailed;
+  }
+  request.image.cache = *cache;
+  if (request.repair) {
+    context.error("{}: repairing is not supported by this version; nothing was changed",
+                  operands[0]);
+    return kFailed;
+  }
+  return check_image(context, request);
+}
+
+}  // namespace varve::tool

@@ -1,0 +1,349 @@
+// varve info: what an image is. Opens no file but the one named, unless the chain is asked for.
+
+#include <sys/stat.h>
+#include <varve/snapshot.h>
+
+#include "image_argument.h"
+#include "json_text.h"
+#include "messages.h"
+#include "options.h"
+#include "size_text.h"
+#include "snapshot_table.h"
+#include "verbs.h"
+
+namespace varve::tool {
+
+namespace {
+
+constexpr const char* kHelp = R"(Display information about image.  Usage:
+
+  {0} info [-f FMT | --image-opts] [-b] [-U] [-v] [--output human|json] FILENAME
+
+  -f, --format FMT              raw or qcow2; detected otherwise
+  --image-opts                  FILENAME is a list of key=value pairs
+  -b, --backing-chain           and every image below it
+  -U, --force-share             also while another program writes it
+  -v, --verbose                 and which I/O engine runs here
+  --output human|json           form of the answer
+
+Examples:
+  {0} info disk.qcow2
+  {0} info --output json --backing-chain disk.qcow2
+)";
+
+constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
+                                   {"object", required_argument, nullptr, kOptionObject},
+                                   {"format", required_argument, nullptr, 'f'},
+                                   {"output", required_argument, nullptr, kOptionOutput},
+                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
+                                   {"backing-chain", no_argument, nullptr, 'b'},
+                                   {"force-share", no_argument, nullptr, 'U'},
+                                   {"verbose", no_argument, nullptr, 'v'},
+                                   {nullptr, 0, nullptr, 0}};
+
+constexpr std::uint64_t kSectorSize = 512;  // qemu-img counts disks and files in these.
+
+// Everything told about one image of the chain.
+struct Description {
+  std::string filename;
+  std::string format;
+  ImageFacts facts;
+  std::vector<SnapshotInfo> snapshots;
+  std::uint64_t file_length = 0;
+  std::optional<std::uint64_t> disk_bytes;  // Allocated by the file system.
+};
+
+std::uint64_t in_sectors(std::uint64_t bytes) {
+  return (bytes + kSectorSize - 1) / kSectorSize * kSectorSize;
+}
+
+std::optional<Description> describe_image(Context& context, OpenedImage& opened) {
+  Description result;
+  result.filename = opened.filename;
+  result.format = opened.format;
+  result.facts = opened.image->facts();
+  result.file_length = in_sectors(result.facts.file_size);
+  struct stat status {};
+  if (::stat(opened.filename.c_str(), &status) == 0) {
+    result.disk_bytes = static_cast<std::uint64_t>(status.st_blocks) * kSectorSize;
+  }
+  if (result.facts.format == Format::qcow2) {
+    Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(*opened.image);
+    if (!snapshots) {
+      context.error("{}: {}", opened.filename, tool::short_words(snapshots.error()));
+      return std::nullopt;
+    }
+    result.snapshots = std::move(*snapshots);
+  }
+  return result;
+}
+
+std::string full_backing_name(const Description& image) {
+  return resolve_name(image.filename, image.facts.backing_name);
+}
+
+const char* yes_no(bool value) {
+  return value ? "true" : "false";
+}
+
+void print_format_specific(const ImageFacts& facts) {
+  const bool version_3 = facts.version >= 3;
+  print("Format specific information:\n");
+  print("    compat: {}\n", version_3 ? "1.1" : "0.10");
+  print("    compression type: {}\n", facts.compression == Compression::zstd ? "zstd" : "zlib");
+  if (version_3) {
+    print("    lazy refcounts: {}\n", yes_no(facts.lazy_refcounts));
+  }
+  print("    refcount bits: {}\n", facts.refcount_bits);
+  if (!facts.data_file_name.empty()) {
+    print("    data file: {}\n", facts.data_file_name);
+    print("    data file raw: {}\n", yes_no(facts.data_file_raw));
+  }
+  if (version_3) {
+    print("    corrupt: {}\n", yes_no(facts.corrupt));
+    print("    extended l2: {}\n", yes_no(facts.extended_l2));
+  }
+}
+
+void print_disk_size(const Description& image, const char* indent) {
+  if (image.disk_bytes) {
+    print("{}disk size: {}\n", indent, format_size(*image.disk_bytes));
+  } else {
+    print("{}disk size: unavailable\n", indent);
+  }
+}
+
+void print_human(const Description& image) {
+  const ImageFacts& facts = image.facts;
+  const std::uint64_t size = in_sectors(facts.virtual_size);
+  print("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\n", image.filename, image.format,
+        format_size(size), size);
+  print_disk_size(image, "");
+  if (facts.format == Format::qcow2) {
+    print("cluster_size: {}\n", facts.cluster_bytes);
+  }
+  if (facts.dirty) {
+    print("cleanly shut down: no\n");
+  }
+  if (!facts.backing_name.empty()) {
+    const std::string full = full_backing_name(image);
+    print("backing file: {}{}\n", facts.backing_name,
+          full == facts.backing_name ? "" : fmt::format(" (actual path: {})", full));
+    if (!facts.backing_format.empty()) {
+      print("backing file format: {}\n", facts.backing_format);
+    }
+  }
+  print("{}", format_snapshot_table(image.snapshots));
+  if (facts.format == Format::qcow2) {
+    print_format_specific(facts);
+  }
+  if (image.format != "file") {
+    print("Child node '/file':\n    filename: {}\n    protocol type: file\n", image.filename);
+    print("    file length: {} ({} bytes)\n", format_size(image.file_length), image.file_length);
+    print_disk_size(image, "    ");
+  }
+}
+
+// The file an image stands in, as a node of its own.
+Json file_json(const Description& image) {
+  Json node;
+  node["children"] = Json::array();
+  node["virtual-size"] = image.file_length;
+  node["filename"] = image.filename;
+  node["format"] = "file";
+  if (image.disk_bytes) {
+    node["actual-size"] = *image.disk_bytes;
+  }
+  node["format-specific"]["type"] = "file";
+  node["format-specific"]["data"] = Json::object();
+  node["dirty-flag"] = false;
+  return node;
+}
+
+Json snapshots_json(const std::vector<SnapshotInfo>& snapshots) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  Json list = Json::array();
+  for (const SnapshotInfo& snapshot : snapshots) {
+    Json entry;
+    if (snapshot.icount != -1) {
+      entry["icount"] = snapshot.icount;
+    }
+    entry["vm-clock-nsec"] = snapshot.vm_clock_nanoseconds % kSecond;
+    entry["name"] = snapshot.name;
+    entry["date-sec"] = snapshot.date_seconds;
+    entry["date-nsec"] = snapshot.date_nanoseconds;
+    entry["vm-clock-sec"] = snapshot.vm_clock_nanoseconds / kSecond;
+    entry["id"] = snapshot.id;
+    entry["vm-state-size"] = snapshot.vm_state_size;
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+Json format_specific_json(const ImageFacts& facts) {
+  const bool version_3 = facts.version >= 3;
+  Json data;
+  data["compat"] = version_3 ? "1.1" : "0.10";
+  data["compression-type"] = facts.compression == Compression::zstd ? "zstd" : "zlib";
+  if (version_3) {
+    data["lazy-refcounts"] = facts.lazy_refcounts;
+  }
+  data["refcount-bits"] = facts.refcount_bits;
+  if (!facts.data_file_name.empty()) {
+    data["data-file"] = facts.data_file_name;
+    data["data-file-raw"] = facts.data_file_raw;
+  }
+  if (version_3) {
+    data["corrupt"] = facts.corrupt;
+    data["extended-l2"] = facts.extended_l2;
+  }
+  return Json{{"type", "qcow2"}, {"data", std::move(data)}};
+}
+
+// Keys in qemu-img's order.
+Json image_json(const Description& image) {
+  const ImageFacts& facts = image.facts;
+  Json node;
+  node["children"] = Json::array();
+  if (image.format != "file") {
+    node["children"].push_back(Json{{"name", "file"}, {"info", file_json(image)}});
+  }
+  if (!image.snapshots.empty()) {
+    node["snapshots"] = snapshots_json(image.snapshots);
+  }
+  if (!facts.backing_format.empty()) {
+    node["backing-filename-format"] = facts.backing_format;
+  }
+  node["virtual-size"] = in_sectors(facts.virtual_size);
+  node["filename"] = image.filename;
+  if (facts.format == Format::qcow2) {
+    node["cluster-size"] = facts.cluster_bytes;
+  }
+  node["format"] = image.format;
+  if (image.disk_bytes) {
+    node["actual-size"] = *image.disk_bytes;
+  }
+  if (facts.format == Format::qcow2) {
+    node["format-specific"] = format_specific_json(facts);
+  } else if (image.format == "file") {
+    node["format-specific"]["type"] = "file";
+    node["format-specific"]["data"] = Json::object();
+  }
+  if (!facts.backing_name.empty()) {
+    node["full-backing-filename"] = full_backing_name(image);
+    node["backing-filename"] = facts.backing_name;
+  }
+  node["dirty-flag"] = facts.dirty;
+  return node;
+}
+
+// Every image from `argument` down; one without `chain`. Empty after a message.
+std::vector<Description> describe_chain(Context& context, ImageArgument argument, bool chain) {
+  constexpr std::size_t kChainMax = 200;
+  std::vector<Description> images;
+  while (images.size() < kChainMax) {
+    std::optional<OpenedImage> opened = open_image(context, argument);
+    if (!opened) {
+      return {};
+    }
+    std::optional<Description> image = describe_image(context, *opened);
+    if (!close_image(context, *opened) || !image) {
+      return {};
+    }
+    images.push_back(std::move(*image));
+    const Description& last = images.back();
+    if (!chain || last.facts.backing_name.empty()) {
+      return images;
+    }
+    argument.text = full_backing_name(last);
+    argument.image_opts = false;
+    argument.format = std::nullopt;
+    if (!last.facts.backing_format.empty()) {
+      argument.format = last.facts.backing_format;
+    }
+    for (const Description& seen : images) {
+      if (seen.filename == argument.text) {
+        context.error("Backing file '{}' creates an infinite loop.", argument.text);
+        return {};
+      }
+    }
+  }
+  context.error("{}: the backing chain is longer than {} images", argument.text, kChainMax);
+  return {};
+}
+
+void print_images(const std::vector<Description>& images, bool json, bool chain) {
+  if (json) {
+    Json list = Json::array();
+    for (const Description& image : images) {
+      list.push_back(image_json(image));
+    }
+    print("{}\n", format_json(chain ? list : list.front()));
+    return;
+  }
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    print("{}", i == 0 ? "" : "\n");
+    print_human(images[i]);
+  }
+}
+
+}  // namespace
+
+int run_info(Context& context, int argc, char** argv) {
+  ImageArgument argument;
+  argument.open_backing = false;
+  bool json = false;
+  bool chain = false;
+  bool verbose = false;
+  OptionParser parser(context, "info", argc, argv, "hf:bUv", kLongOptions);
+  for (int letter = 0; (letter = parser.next()) != -1;) {
+    switch (letter) {
+      case 'h':
+        print(kHelp, context.program);
+        return 0;
+      case 'f':
+        argument.format = parser.value();
+        break;
+      case 'b':
+        chain = true;
+        break;
+      case 'U':
+        argument.force_share = true;
+        break;
+      case 'v':
+        verbose = true;
+        break;
+      case kOptionOutput:
+        if (!parse_output(context, "info", parser.value(), json)) {
+          return 1;
+        }
+        break;
+      case kOptionImageOpts:
+        argument.image_opts = true;
+        break;
+      case kOptionObject:
+        break;
+      default:
+        return context.print_try_help("info");
+    }
+  }
+  const std::vector<std::string> operands = parser.operands();
+  if (operands.size() != 1) {
+    return context.usage_error("info", "Expecting one image file name");
+  }
+  argument.text = operands[0];
+  if (!check_image_opts(context, argument)) {
+    return 1;
+  }
+  const std::vector<Description> images = describe_chain(context, argument, chain);
+  if (images.empty()) {
+    return 1;
+  }
+  print_images(images, json, chain);
+  if (verbose && !json) {
+    print("I/O engine: {}\n", engine_name(context.engine()->backend()));
+  }
+  return 0;
+}
+
+}  // namespace varve::tool

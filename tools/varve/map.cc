@@ -1,0 +1,222 @@
+// varve map: which parts of a disk hold data, and where.
+
+#include <algorithm>
+#include <vector>
+
+#include "image_argument.h"
+#include "messages.h"
+#include "options.h"
+#include "verbs.h"
+
+namespace varve::tool {
+
+namespace {
+
+constexpr const char* kHelp = R"(Dump image metadata.  Usage:
+
+  {0} map [-f FMT | --image-opts] [--output human|json] [--start-offset OFFSET]
+        [--max-length LENGTH] [-U] FILENAME
+
+  -f, --format FMT              raw or qcow2; detected otherwise
+  --image-opts                  FILENAME is a list of key=value pairs
+  -s, --start-offset OFFSET     first byte to tell about
+  -l, --max-length LENGTH       and how many
+  --output human|json           form of the answer
+  -U, --force-share             also while another program writes it
+
+Examples:
+  {0} map disk.qcow2
+  {0} map --output json --start-offset 1G --max-length 64M disk.qcow2
+)";
+
+constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
+                                   {"object", required_argument, nullptr, kOptionObject},
+                                   {"format", required_argument, nullptr, 'f'},
+                                   {"output", required_argument, nullptr, kOptionOutput},
+                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
+                                   {"force-share", no_argument, nullptr, 'U'},
+                                   {"start-offset", required_argument, nullptr, 's'},
+                                   {"max-length", required_argument, nullptr, 'l'},
+                                   {nullptr, 0, nullptr, 0}};
+
+struct Request {
+  ImageArgument image;
+  bool json = false;
+  std::uint64_t start = 0;
+  std::uint64_t length = kNumberMax;
+};
+
+// As printf's %#x: zero has no prefix.
+std::string hexadecimal(std::uint64_t value) {
+  return value == 0 ? "0" : fmt::format("{:#x}", value);
+}
+
+// A run of the disk with one description.
+struct Run {
+  std::uint64_t start = 0;
+  BlockStatus status;
+};
+
+// The files of the chain, by depth.
+std::vector<std::string> data_files(const OpenedImage& opened) {
+  std::vector<std::string> names;
+  for (Image* image = opened.image.get(); image != nullptr; image = image->backing()) {
+    const std::string data_file = image->facts().data_file_name;
+    names.push_back(data_file.empty() ? image->name() : resolve_name(image->name(), data_file));
+  }
+  return names;
+}
+
+class Printer {
+ public:
+  Printer(const Context& context, bool json, std::vector<std::string> files)
+      : context_(context), json_(json), files_(std::move(files)) {}
+
+  // False after a message: the run cannot be told in this form.
+  [[nodiscard]] bool add(const Run& run) {
+    const BlockStatus& a = last_.status;
+    const BlockStatus& b = run.status;
+    const bool joins = a.length != 0 && a.data == b.data && a.zero == b.zero &&
+                       a.allocated == b.allocated && a.compressed == b.compressed &&
+                       a.depth == b.depth && a.has_host_offset == b.has_host_offset &&
+                       (!a.has_host_offset || a.host_offset + a.length == b.host_offset);
+    if (joins) {
+      last_.status.length += b.length;
+      return true;
+    }
+    if (a.length != 0 && !print_run(false)) {
+      return false;
+    }
+    last_ = run;
+    return true;
+  }
+
+  [[nodiscard]] bool finish() { return print_run(true); }
+
+ private:
+  bool print_run(bool final) {
+    const BlockStatus& status = last_.status;
+    if (json_) {
+      print_json(final);
+      return true;
+    }
+    if (!status.data || status.zero) {
+      return true;
+    }
+    if (!status.has_host_offset || status.compressed) {
+      context_.error("File contains external, encrypted or compressed clusters.");
+      return false;
+    }
+    print("{:<16}{:<16}{:<16}{}\n", hexadecimal(last_.start), hexadecimal(status.length),
+          hexadecimal(status.host_offset),
+          files_[std::min<std::size_t>(status.depth, files_.size() - 1)]);
+    return true;
+  }
+
+  void print_json(bool final) {
+    const BlockStatus& status = last_.status;
+    print(
+        "{}{{ \"start\": {}, \"length\": {}, \"depth\": {}, \"present\": {}, \"zero\": {}, "
+        "\"data\": {}, \"compressed\": {}",
+        first_ ? "[" : "", last_.start, status.length, status.depth, status.allocated, status.zero,
+        status.data, status.compressed);
+    if (status.has_host_offset) {
+      print(", \"offset\": {}", status.host_offset);
+    }
+    print("{}", final ? "}]\n" : "},\n");
+    first_ = false;
+  }
+
+  const Context& context_;
+  bool json_;
+  std::vector<std::string> files_;
+  Run last_;
+  bool first_ = true;
+};
+
+int print_map(Context& context, const Request& request, OpenedImage& opened) {
+  if (!request.json) {
+    print("{:<16}{:<16}{:<16}{}\n", "Offset", "Length", "Mapped to", "File");
+  }
+  Image& image = *opened.image;
+  Printer printer(context, request.json, data_files(opened));
+  const std::uint64_t size = (image.size() + 511) / 512 * 512;
+  const std::uint64_t end =
+      size - std::min(request.start, size) > request.length ? request.start + request.length : size;
+  for (std::uint64_t offset = request.start; offset < end;) {
+    Run run{offset, {}};
+    if (offset < image.size()) {
+      const Result<BlockStatus> status = image.status(offset, end - offset, true);
+      if (!status) {
+        context.error("Failed to read image metadata: {}", short_words(status.error()));
+        return 1;
+      }
+      run.status = *status;
+    } else {
+      run.status = BlockStatus{.length = end - offset, .zero = true, .allocated = true};
+    }
+    if (!printer.add(run)) {
+      return 1;
+    }
+    offset += run.status.length;
+  }
+  return printer.finish() ? 0 : 1;
+}
+
+}  // namespace
+
+int run_map(Context& context, int argc, char** argv) {
+  Request request;
+  OptionParser parser(context, "map", argc, argv, "hf:s:l:U", kLongOptions);
+  for (int letter = 0; (letter = parser.next()) != -1;) {
+    switch (letter) {
+      case 'h':
+        print(kHelp, context.program);
+        return 0;
+      case 'f':
+        request.image.format = parser.value();
+        break;
+      case 'U':
+        request.image.force_share = true;
+        break;
+      case 's':
+      case 'l': {
+        const std::optional<std::uint64_t> number = parse_number(
+            context, letter == 's' ? "start offset" : "max length", parser.value(), 0, kNumberMax);
+        if (!number) {
+          return 1;
+        }
+        (letter == 's' ? request.start : request.length) = *number;
+        break;
+      }
+      case kOptionOutput:
+        if (!parse_output(context, "map", parser.value(), request.json)) {
+          return 1;
+        }
+        break;
+      case kOptionImageOpts:
+        request.image.image_opts = true;
+        break;
+      case kOptionObject:
+        break;
+      default:
+        return context.print_try_help("map");
+    }
+  }
+  const std::vector<std::string> operands = parser.operands();
+  if (operands.size() != 1) {
+    return context.usage_error("map", "Expecting one image file name");
+  }
+  request.image.text = operands[0];
+  if (!check_image_opts(context, request.image)) {
+    return 1;
+  }
+  std::optional<OpenedImage> opened = open_image(context, request.image);
+  if (!opened) {
+    return 1;
+  }
+  const int code = print_map(context, request, *opened);
+  return close_image(context, *opened) ? code : 1;
+}
+
+}  // namespace varve::tool

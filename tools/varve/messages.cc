@@ -1,0 +1,85 @@
+#include "messages.h"
+
+#include <array>
+#include <cstring>
+#include <system_error>
+
+#include <fmt/format.h>
+
+namespace varve::tool {
+
+namespace {
+
+struct Words {
+  Corruption reason;
+  const char* text;
+  bool with_value;  // `text` is followed by the offending value.
+};
+
+// qemu-img's words for headers it refuses.
+constexpr std::array<Words, 20> kHeaderWords = {{
+    {Corruption::header_too_short, "qcow2 header too short", false},
+    {Corruption::bad_magic, "Image is not in qcow2 format", false},
+    {Corruption::cluster_bits_out_of_range, "Unsupported cluster size: 2^", true},
+    {Corruption::header_length_too_small, "qcow2 header too short", false},
+    {Corruption::header_beyond_cluster, "qcow2 header exceeds cluster size", false},
+    {Corruption::refcount_order_out_of_range,
+     "Reference count entry width too large; may not exceed 64 bits", false},
+    {Corruption::l1_table_too_large, "Active L1 table too large", false},
+    {Corruption::l1_table_too_small, "L1 table is too small", false},
+    {Corruption::l1_offset_unaligned, "Active L1 table offset invalid", false},
+    {Corruption::l1_table_out_of_range, "Active L1 table offset invalid", false},
+    {Corruption::refcount_table_empty, "Image does not contain a reference count table", false},
+    {Corruption::refcount_table_too_large, "Image is too big (reference count table too large)",
+     false},
+    {Corruption::refcount_table_offset_unaligned, "Reference count table offset invalid", false},
+    {Corruption::refcount_table_out_of_range, "Reference count table offset invalid", false},
+    {Corruption::snapshot_count_too_large, "Snapshot table too large", false},
+    {Corruption::snapshot_table_offset_unaligned, "Snapshot table offset invalid", false},
+    {Corruption::snapshot_table_out_of_range, "Snapshot table offset invalid", false},
+    {Corruption::backing_name_outside_cluster, "Invalid backing file offset", false},
+    {Corruption::backing_name_too_long, "Backing file name too long", false},
+    {Corruption::extension_beyond_header, "Header extension too large", false},
+}};
+
+}  // namespace
+
+std::string system_words(int os_errno) {
+  return std::generic_category().message(os_errno);
+}
+
+std::string short_words(const Error& error) {
+  if (error.os_errno != 0) {
+    return system_words(error.os_errno);
+  }
+  switch (error.code) {
+    case ErrorCode::no_space:
+      return system_words(ENOSPC);
+    case ErrorCode::not_found:
+      return system_words(ENOENT);
+    case ErrorCode::no_memory:
+      return system_words(ENOMEM);
+    default:
+      return describe(error);
+  }
+}
+
+std::string open_words(const Error& error, const std::string& filename, bool writable) {
+  if (error.code == ErrorCode::busy) {
+    return fmt::format("Failed to get {}\"write\" lock\nIs another process using the image [{}]?",
+                       writable ? "" : "shared ", filename);
+  }
+  for (const Words& words : kHeaderWords) {
+    if (error.code == ErrorCode::corrupt && error.corruption == words.reason) {
+      return words.with_value && error.value != Error::kNoOffset
+                 ? fmt::format("{}{}", words.text, error.value)
+                 : words.text;
+    }
+  }
+  if (error.os_errno != 0 && error.code != ErrorCode::corrupt) {
+    return fmt::format("Could not open '{}': {}", filename, system_words(error.os_errno));
+  }
+  return describe(error);
+}
+
+}  // namespace varve::tool

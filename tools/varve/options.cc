@@ -1,0 +1,143 @@
+#include "options.h"
+
+#include "size_text.h"
+
+namespace varve::tool {
+
+OptionParser::OptionParser(const Context& context, std::string_view verb, int argc, char** argv,
+                           const char* letters, const option* long_options)
+    : name_(fmt::format("{} {}", context.program, verb)),
+      arguments_(argv, argv + argc),
+      letters_(letters),
+      long_options_(long_options) {
+  arguments_[0] = name_.data();
+  arguments_.push_back(nullptr);
+  // Zero makes the GNU getopt start afresh, its hidden state included.
+  optind = 0;
+}
+
+int OptionParser::next() {
+  return getopt_long(static_cast<int>(arguments_.size()) - 1, arguments_.data(), letters_,
+                     long_options_, nullptr);
+}
+
+const char* OptionParser::value() const {
+  return optarg;
+}
+
+std::vector<std::string> OptionParser::operands() const {
+  std::vector<std::string> result;
+  for (auto i = static_cast<std::size_t>(optind); i + 1 < arguments_.size(); ++i) {
+    result.emplace_back(arguments_[i]);
+  }
+  return result;
+}
+
+namespace {
+
+// Takes one element off the front of `text`; commas in it come doubled.
+std::string take_element(std::string_view& text) {
+  std::string element;
+  while (!text.empty()) {
+    if (text.front() == ',') {
+      text.remove_prefix(1);
+      if (text.empty() || text.front() != ',') {
+        break;
+      }
+    }
+    element += text.front();
+    text.remove_prefix(1);
+  }
+  return element;
+}
+
+}  // namespace
+
+KeyValueList parse_key_values(std::string_view text, std::string_view implied_key) {
+  KeyValueList list;
+  bool first = true;
+  while (!text.empty()) {
+    const std::string element = take_element(text);
+    const std::size_t equals = element.find('=');
+    if (equals != std::string::npos) {
+      list.emplace_back(element.substr(0, equals), element.substr(equals + 1));
+    } else if (first && !implied_key.empty()) {
+      list.emplace_back(implied_key, element);
+    } else if (element.starts_with("no") && element != "nocow") {
+      list.emplace_back(element.substr(2), "off");
+    } else {
+      list.emplace_back(element, "on");
+    }
+    first = false;
+  }
+  return list;
+}
+
+bool is_option_list(std::string_view text) {
+  return !text.empty() && text.front() != ',' && text.back() != ',';
+}
+
+bool asks_for_help(const KeyValueList& list) {
+  for (const auto& [key, value] : list) {
+    if ((key == "help" || key == "?") && value == "on") {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::optional<std::string> find_value(const KeyValueList& list, std::string_view key) {
+  for (auto it = list.rbegin(); it != list.rend(); ++it) {
+    if (it->first == key) {
+      return it->second;
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<CacheMode> parse_cache_mode(std::string_view text) {
+  if (text == "none" || text == "off") {
+    return CacheMode{.direct = true};
+  }
+  if (text == "directsync") {
+    return CacheMode{.direct = true, .write_through = true};
+  }
+  if (text == "writeback") {
+    return CacheMode{};
+  }
+  if (text == "unsafe") {
+    return CacheMode{.flush_ignored = true};
+  }
+  if (text == "writethrough") {
+    return CacheMode{.write_through = true};
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint64_t> parse_number(const Context& context, std::string_view what,
+                                          const std::string& text, std::uint64_t minimum,
+                                          std::uint64_t maximum) {
+  const ParsedSize parsed = parse_size(text);
+  if (parsed.status == SizeStatus::malformed) {
+    context.error("Invalid {} specified: '{}'.", what, text);
+    return std::nullopt;
+  }
+  if (parsed.status == SizeStatus::out_of_range || parsed.bytes < minimum ||
+      parsed.bytes > maximum) {
+    context.error("Invalid {} specified. Must be between {} and {}.", what, minimum, maximum);
+    return std::nullopt;
+  }
+  return parsed.bytes;
+}
+
+bool parse_output(const Context& context, std::string_view verb, const std::string& text,
+                  bool& json) {
+  if (text != "human" && text != "json") {
+    context.usage_error(verb, "--output expects 'human' or 'json' not '{}'", text);
+    return false;
+  }
+  json = text == "json";
+  return true;
+}
+
+}  // namespace varve::tool

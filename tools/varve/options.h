@@ -1,0 +1,100 @@
+// Command lines as qemu-img reads them: getopt_long with abbreviated long options, and lists of
+// key=value pairs.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <getopt.h>
+
+#include "context.h"
+
+namespace varve::tool {
+
+// Values of long options that have no letter.
+enum LongOption : int {
+  kOptionObject = 256,
+  kOptionOutput,
+  kOptionImageOpts,
+  kOptionTargetImageOpts,
+  kOptionBackingChain,
+  kOptionFlushInterval,
+  kOptionPattern,
+  kOptionNoDrain,
+  kOptionPreallocation,
+  kOptionShrink,
+  kOptionSalvage,
+  kOptionTargetIsZero,
+  kOptionBitmaps,
+  kOptionSkipBroken,
+  kOptionOrder,
+  kOptionJson,
+};
+
+// One pass over a verb's arguments. The C library prints its own complaints, prefixed
+// "PROGRAM VERB".
+class OptionParser {
+ public:
+  // `long_options` ends with an entry of nulls and lives as long as the parser.
+  OptionParser(const Context& context, std::string_view verb, int argc, char** argv,
+               const char* letters, const option* long_options);
+  OptionParser(const OptionParser&) = delete;
+  OptionParser& operator=(const OptionParser&) = delete;
+
+  // The next option's letter or LongOption; -1 at the end; '?' after a complaint was printed.
+  int next();
+
+  [[nodiscard]] const char* value() const;
+
+  // What is left after the options. Valid once next() has answered -1.
+  [[nodiscard]] std::vector<std::string> operands() const;
+
+ private:
+  std::string name_;
+  std::vector<char*> arguments_;
+  const char* letters_;
+  const option* long_options_;
+};
+
+using KeyValueList = std::vector<std::pair<std::string, std::string>>;
+
+// Splits "a=1,b=2,,3,flag,noflag": a doubled comma stands for one, a bare word is "on", one that
+// begins with "no" is "off". With `implied_key` a first word without '=' is that key's value.
+[[nodiscard]] KeyValueList parse_key_values(std::string_view text,
+                                            std::string_view implied_key = {});
+
+// Whether qemu-img takes `text` as an argument of -o: not empty, no comma at either end.
+[[nodiscard]] bool is_option_list(std::string_view text);
+
+// Whether `text` asks for the list of options ("help" or "?").
+[[nodiscard]] bool asks_for_help(const KeyValueList& list);
+
+// The last value of `key`.
+[[nodiscard]] std::optional<std::string> find_value(const KeyValueList& list, std::string_view key);
+
+// How images are cached, as -t and -T name it.
+struct CacheMode {
+  bool direct = false;         // Past the page cache.
+  bool flush_ignored = false;  // Flushes succeed without asking the system.
+  bool write_through = false;  // Every write is durable when it completes.
+};
+[[nodiscard]] std::optional<CacheMode> parse_cache_mode(std::string_view text);
+
+// A number for an option, as qemu-img takes sizes: prints "Invalid WHAT specified ..." and answers
+// nothing when `text` is malformed or outside [minimum, maximum].
+[[nodiscard]] std::optional<std::uint64_t> parse_number(const Context& context,
+                                                        std::string_view what,
+                                                        const std::string& text,
+                                                        std::uint64_t minimum,
+                                                        std::uint64_t maximum);
+
+inline constexpr std::uint64_t kNumberMax = 9223372036854775807u;
+
+// --output=human|json. False after a message.
+[[nodiscard]] bool parse_output(const Context& context, std::string_view verb,
+                                const std::string& text, bool& json);
+
+}  // namespace varve::tool

@@ -1,0 +1,213 @@
+// varve snapshot -l | -c | -a | -d: qemu-img's form of the verb. Varve's own actions (create, list,
+// apply ...) are in own_snapshot.cc.
+
+#include <ctime>
+
+#include <varve/snapshot.h>
+
+#include "image_argument.h"
+#include "messages.h"
+#include "options.h"
+#include "snapshot_table.h"
+#include "verbs.h"
+
+namespace varve::tool {
+
+namespace {
+
+constexpr const char* kHelp = R"(List or manipulate snapshots within image.  Usage:
+
+  {0} snapshot [-f FMT | --image-opts] [-l | -c NAME | -a NAME | -d NAME] [-U] [-q] FILENAME
+  {0} snapshot create IMAGE... --name NAME
+  {0} snapshot list IMAGE [--json]
+  {0} snapshot apply|delete IMAGE NAME
+  {0} snapshot rename IMAGE NAME NEW_NAME
+  {0} snapshot read-state IMAGE NAME
+
+  -l, --list                    list the snapshots (the default)
+  -c, --create NAME             take one
+  -a, --apply NAME              go back to one, by name or id
+  -d, --delete NAME             delete one, by name or id
+  -f, --format FMT              raw or qcow2; detected otherwise
+  --image-opts                  FILENAME is a list of key=value pairs
+  -U, --force-share             list while another program writes the image
+  -q, --quiet                   say nothing
+
+Examples:
+  {0} snapshot -c before-upgrade disk.qcow2
+  {0} snapshot -l disk.qcow2
+)";
+
+constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
+                                   {"quiet", no_argument, nullptr, 'q'},
+                                   {"object", required_argument, nullptr, kOptionObject},
+                                   {"format", required_argument, nullptr, 'f'},
+                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
+                                   {"force-share", no_argument, nullptr, 'U'},
+                                   {"list", no_argument, nullptr, 'l'},
+                                   {"apply", required_argument, nullptr, 'a'},
+                                   {"create", required_argument, nullptr, 'c'},
+                                   {"delete", required_argument, nullptr, 'd'},
+                                   {nullptr, 0, nullptr, 0}};
+
+constexpr std::size_t kNameBytesMax = 255;  // Longer ones are cut, as QEMU cuts them.
+
+// As QEMU looks snapshots up: by name or by id, whichever comes first in the table.
+std::optional<std::size_t> find_first(const std::vector<SnapshotInfo>& snapshots,
+                                      std::string_view text) {
+  for (std::size_t i = 0; i < snapshots.size(); ++i) {
+    if (snapshots[i].id == text || snapshots[i].name == text) {
+      return i;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string operation_words(const Error& error) {
+  return error.code == ErrorCode::unsupported ? system_words(ENOTSUP) : short_words(error);
+}
+
+int create(Context& context, Image& image, const std::string& name) {
+  std::timespec now{};
+  std::timespec_get(&now, TIME_UTC);
+  SnapshotCreateOptions options;
+  options.name = name.substr(0, kNameBytesMax);
+  options.date_seconds = static_cast<std::uint32_t>(now.tv_sec);
+  options.date_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
+  const Result<SnapshotCreated> created = create_snapshot(image, options);
+  if (!created) {
+    context.error("Could not create snapshot '{}': {}", name, operation_words(created.error()));
+    return 1;
+  }
+  return 0;
+}
+
+int apply(Context& context, Image& image, const std::string& name) {
+  if (image.facts().format == Format::raw) {
+    context.error("Could not apply snapshot '{}': Block driver does not support snapshots", name);
+    return 1;
+  }
+  Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(image);
+  Error error;
+  error.code = ErrorCode::not_found;
+  if (!snapshots) {
+    error = snapshots.error();
+  } else if (const std::optional<std::size_t> index = find_first(*snapshots, name)) {
+    const Result<void> applied = apply_snapshot(image, *index);
+    if (applied) {
+      return 0;
+    }
+    error = applied.error();
+  }
+  context.error("Could not apply snapshot '{}': Failed to load snapshot: {}", name,
+                operation_words(error));
+  return 1;
+}
+
+int remove(Context& context, Image& image, const std::string& name) {
+  std::optional<std::size_t> index;
+  if (image.facts().format == Format::qcow2) {
+    Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(image);
+    if (!snapshots) {
+      context.error("Could not delete snapshot '{}': {}", name, short_words(snapshots.error()));
+      return 1;
+    }
+    index = find_first(*snapshots, name);
+  }
+  if (!index) {
+    context.error("Could not delete snapshot '{}': snapshot not found", name);
+    return 1;
+  }
+  const Result<void> deleted = delete_snapshot(image, *index);
+  if (!deleted) {
+    context.error("Could not delete snapshot '{}': {}", name, operation_words(deleted.error()));
+    return 1;
+  }
+  return 0;
+}
+
+int list(Context& context, Image& image) {
+  if (image.facts().format == Format::raw) {
+    return 0;
+  }
+  Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(image);
+  if (!snapshots) {
+    context.error("Could not list snapshots: {}", short_words(snapshots.error()));
+    return 1;
+  }
+  print("{}", format_snapshot_table(*snapshots));
+  return 0;
+}
+
+int run_action(Context& context, Image& image, char action, const std::string& name) {
+  switch (action) {
+    case 'c':
+      return create(context, image, name);
+    case 'a':
+      return apply(context, image, name);
+    case 'd':
+      return remove(context, image, name);
+    default:
+      return list(context, image);
+  }
+}
+
+}  // namespace
+
+int run_snapshot(Context& context, int argc, char** argv) {
+  if (argc > 1 && context.program != "qemu-img" && is_own_snapshot_action(argv[1])) {
+    return run_own_snapshot(context, argc - 1, argv + 1);
+  }
+  ImageArgument argument;
+  char action = 0;
+  std::string name;
+  OptionParser parser(context, "snapshot", argc, argv, "hla:c:d:f:Uq", kLongOptions);
+  for (int letter = 0; (letter = parser.next()) != -1;) {
+    switch (letter) {
+      case 'h':
+        print(kHelp, context.program);
+        return 0;
+      case 'l':
+      case 'a':
+      case 'c':
+      case 'd':
+        if (action != 0) {
+          return context.usage_error("snapshot", "Cannot mix '-l', '-a', '-c', '-d'");
+        }
+        action = static_cast<char>(letter);
+        name = letter == 'l' ? "" : parser.value();
+        break;
+      case 'f':
+        argument.format = parser.value();
+        break;
+      case 'U':
+        argument.force_share = true;
+        break;
+      case kOptionImageOpts:
+        argument.image_opts = true;
+        break;
+      case 'q':
+      case kOptionObject:
+        break;
+      default:
+        return context.print_try_help("snapshot");
+    }
+  }
+  const std::vector<std::string> operands = parser.operands();
+  if (operands.size() != 1) {
+    return context.usage_error("snapshot", "Expecting one image file name");
+  }
+  argument.text = operands[0];
+  argument.writable = action != 0 && action != 'l';
+  if (!check_image_opts(context, argument)) {
+    return 1;
+  }
+  std::optional<OpenedImage> opened = open_image(context, argument);
+  if (!opened) {
+    return 1;
+  }
+  const int code = run_action(context, *opened->image, action, name);
+  return close_image(context, *opened) ? code : 1;
+}
+
+}  // namespace varve::tool
