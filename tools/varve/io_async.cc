@@ -92,6 +92,11 @@ void IoAsyncQueue::drain() {
   }
 }
 
+bool IoAsyncQueue::is_idle() {
+  forget_finished();
+  return transfers_.empty();
+}
+
 void IoAsyncQueue::forget_finished() {
   transfers_.remove_if([](const AsyncTransfer& transfer) { return transfer.finished; });
 }

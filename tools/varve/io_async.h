@@ -44,7 +44,7 @@ class IoAsyncQueue {
   // Waits until nothing is in flight.
   void drain();
 
-  [[nodiscard]] bool is_idle() const { return transfers_.empty(); }
+  [[nodiscard]] bool is_idle();
 
  private:
   void forget_finished();

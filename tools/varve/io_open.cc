@@ -115,6 +115,20 @@ Result<std::unique_ptr<Image>> open_overlay(Engine& engine, const OpenedImage& b
   return Image::open(std::move(*storage), "/", open);
 }
 
+// -i. The engine is chosen before the first image is opened; later on it stays what it is.
+bool take_engine(Context& context, IoSettings& settings, std::string_view name) {
+  settings.native_aio = name == "native";
+  if (name == "threads") {
+    context.engine_options.backend = AioBackend::threads;
+  } else if (name == "io_uring") {
+    context.engine_options.backend = AioBackend::io_uring;
+  } else if (!settings.native_aio) {
+    print_io_error(context, fmt::format("Invalid aio option: {}", name));
+    return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 std::optional<OpenedImage> open_io_image(Context& context, const IoSettings& settings,
@@ -156,6 +170,52 @@ void add_node_options(const Context& context, std::string_view text, KeyValueLis
   }
   const KeyValueList parsed = parse_key_values(text);
   list.insert(list.end(), parsed.begin(), parsed.end());
+}
+
+bool parse_discard_mode(std::string_view text, bool& discard) {
+  discard = text == "on" || text == "unmap";
+  return discard || text == "off" || text == "ignore";
+}
+
+bool take_open_option(Context& context, IoSettings& settings, int letter, const char* value) {
+  switch (letter) {
+    case 'r':
+      settings.read_only = true;
+      return true;
+    case 's':
+      settings.snapshot = true;
+      return true;
+    case 'C':
+      settings.copy_on_read = true;
+      return true;
+    case 'U':
+      settings.force_share = true;
+      return true;
+    case 'k':
+      settings.native_aio = true;
+      return true;
+    case 'n':
+      settings.cache.direct = true;
+      settings.cache.write_through = false;
+      return true;
+    case 'i':
+      return take_engine(context, settings, value);
+    case 'd':
+      if (!parse_discard_mode(value, settings.discard)) {
+        print_io_error(context, fmt::format("Invalid discard option: {}", value));
+        return false;
+      }
+      return true;
+    default:
+      break;
+  }
+  const std::optional<CacheMode> cache = parse_cache_mode(value);
+  if (!cache) {
+    print_io_error(context, fmt::format("Invalid cache option: {}", value));
+    return false;
+  }
+  settings.cache = *cache;
+  return true;
 }
 
 bool is_tuning_option(std::string_view key) {

@@ -17,6 +17,13 @@ namespace varve::tool {
 // The options in `text` added to `list`, with qemu's warning for keys without a value.
 void add_node_options(const Context& context, std::string_view text, KeyValueList& list);
 
+// One of the letters that `varve io` and the command `open` share: r s C n U k i t d. False after a
+// message.
+bool take_open_option(Context& context, IoSettings& settings, int letter, const char* value);
+
+// What -d and the option `discard` say: off, ignore, on, unmap.
+[[nodiscard]] bool parse_discard_mode(std::string_view text, bool& discard);
+
 // Options of a qcow2 node that only tune QEMU's caches and checks: taken and ignored.
 [[nodiscard]] bool is_tuning_option(std::string_view key);
 

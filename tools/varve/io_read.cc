@@ -62,8 +62,7 @@ bool refuse_vm_state(const IoSession& session, const TransferOptions& options,
 }  // namespace
 
 bool io_read(IoSession& session, const IoCommand& command, IoArguments& arguments) {
-  const std::optional<TransferOptions> options =
-      parse_transfer(command, arguments, "bCl:pP:qrs:v");
+  const std::optional<TransferOptions> options = parse_transfer(command, arguments, "bCl:pP:qrs:v");
   const std::optional<ReadPlan> plan = options ? plan_read(command, *options) : std::nullopt;
   if (!plan) {
     return false;

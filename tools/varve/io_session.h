@@ -85,7 +85,8 @@ class IoSession {
   // The errno for a failure; damage is told on stderr as well.
   int report_failure(const Error& error) const;
 
-  bool quit = false;
+  bool quit = false;        // Run no further command.
+  bool image_opts = false;  // Names are lists of options.
 
  private:
   int submit_and_wait(BlockRequest& request);

@@ -1,9 +1,9 @@
 #include "io_transfer.h"
 
-#include <getopt.h>
-
 #include <cstdio>
 #include <cstring>
+
+#include <getopt.h>
 
 #include "io_parse.h"
 #include "messages.h"
@@ -117,8 +117,7 @@ std::optional<IoVectors> make_vectors(const IoSession& session,
   return result;
 }
 
-void set_vectors(BlockRequest& request, const std::vector<IoVector>& vectors,
-                 std::uint64_t total) {
+void set_vectors(BlockRequest& request, const std::vector<IoVector>& vectors, std::uint64_t total) {
   request.length = total;
   request.vectors = vectors.data();
   request.vector_count = static_cast<std::uint32_t>(vectors.size());

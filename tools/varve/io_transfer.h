@@ -12,19 +12,19 @@
 namespace varve::tool {
 
 struct TransferOptions {
-  bool quiet = false;              // -q
-  bool machine_readable = false;   // -C
-  bool verbose = false;            // -v
-  bool zero = false;               // -z
-  bool unmap = false;              // -u
-  bool force_unit_access = false;  // -f
-  bool compressed = false;         // -c
-  bool vm_state = false;           // -b
-  bool no_fallback = false;        // -n
-  bool registered = false;         // -r: a buffer of the ring's; all of ours are alike.
-  bool invalid = false;            // -i
-  std::optional<unsigned char> pattern;         // -P
-  std::optional<std::string> source_file;       // -s of write
+  bool quiet = false;                      // -q
+  bool machine_readable = false;           // -C
+  bool verbose = false;                    // -v
+  bool zero = false;                       // -z
+  bool unmap = false;                      // -u
+  bool force_unit_access = false;          // -f
+  bool compressed = false;                 // -c
+  bool vm_state = false;                   // -b
+  bool no_fallback = false;                // -n
+  bool registered = false;                 // -r: a buffer of the ring's; all of ours are alike.
+  bool invalid = false;                    // -i
+  std::optional<unsigned char> pattern;    // -P
+  std::optional<std::string> source_file;  // -s of write
   std::optional<std::uint64_t> pattern_offset;  // -s of read
   std::optional<std::uint64_t> pattern_length;  // -l
   std::vector<std::string> operands;
@@ -47,8 +47,7 @@ struct IoVectors {
                                                     const std::vector<std::string>& operands);
 
 // Points a request at `vectors`, which must stay where they are until it is done.
-void set_vectors(BlockRequest& request, const std::vector<IoVector>& vectors,
-                 std::uint64_t total);
+void set_vectors(BlockRequest& request, const std::vector<IoVector>& vectors, std::uint64_t total);
 
 // "WHAT failed: words for problem"; false.
 bool print_failure(const char* what, int problem);

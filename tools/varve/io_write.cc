@@ -201,8 +201,7 @@ bool io_write(IoSession& session, const IoCommand& command, IoArguments& argumen
   if (problem != 0) {
     return print_failure("write", problem);
   }
-  print_report({"wrote", plan->offset, plan->count, plan->count, IoClock::now() - start},
-               *options);
+  print_report({"wrote", plan->offset, plan->count, plan->count, IoClock::now() - start}, *options);
   return true;
 }
 
