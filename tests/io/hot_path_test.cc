@@ -53,10 +53,11 @@ void* operator new(std::size_t size) {
   }
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept {
+void operator delete(void* memory) noexcept {  // tidy: allow raw-new: the counter's own
   std::free(memory);
 }
-void operator delete(void* memory, std::size_t) noexcept {
+void operator delete(void* memory,  // tidy: allow raw-new: the counter's own
+                     std::size_t) noexcept {
   std::free(memory);
 }
 #endif

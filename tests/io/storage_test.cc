@@ -10,6 +10,8 @@
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 
+#include "base/buffer.h"
+#include "base/bytes.h"
 #include "io/file_storage.h"
 #include "io/io_fixture.h"
 
@@ -101,6 +103,14 @@ class StorageSuite : public ::testing::TestWithParam<Kind> {
     }
     ASSERT_TRUE(opened.has_value()) << describe(opened.error());
     storage = std::move(*opened);
+  }
+  // The size told is the file's own.
+  void TearDown() override {
+    std::error_code error;
+    const std::uintmax_t size = std::filesystem::file_size(folder.file("disk"), error);
+    if (storage != nullptr && !error) {
+      EXPECT_EQ(storage->size(), size);
+    }
   }
   [[nodiscard]] bool is_device() const { return GetParam().loop; }
   [[nodiscard]] std::uint64_t end_of(std::uint64_t size) const {
@@ -312,6 +322,44 @@ TEST_P(StorageSuite, NeighboursInOneBlockDoNotLoseEachOther) {
   }
   EXPECT_EQ(read(*storage, 0, bytes.size()), bytes);
   EXPECT_EQ(storage->size(), end_of(bytes.size()));
+}
+
+TEST_P(StorageSuite, ASmallWriteDoesNotUndoALargeOneAroundIt) {
+  // Both in flight: only the bytes of the small one may come from either.
+  constexpr std::size_t kBlocks = 32;
+  constexpr std::size_t kBytes = kBlocks * 4096;
+  Buffer large = std::move(*Buffer::allocate(kBytes));
+  const ByteVector before = pattern(kBytes, 12);
+  const ByteVector after = pattern(kBytes, 13);
+  ByteVector small(64, std::byte{0x5a});
+  for (int round = 0; round < 10; ++round) {
+    VARVE_ASSERT_OK(write(*storage, 0, before));
+    copy_bytes(large.bytes(), after);
+    std::vector<Io> requests(2 * kBlocks);
+    std::vector<IoVector> vectors(2 * kBlocks);
+    for (std::size_t i = 0; i < 2 * kBlocks; ++i) {
+      const std::size_t block = i / 2;
+      const bool is_small = (i + static_cast<std::size_t>(round)) % 2 == 0;
+      vectors[i] = is_small ? IoVector{small.data(), small.size()}
+                            : IoVector{large.data() + block * 4096, 4096};
+      requests[i].operation = StorageOperation::write;
+      requests[i].offset = block * 4096 + (is_small ? 1000 : 0);
+      requests[i].vectors = &vectors[i];
+      requests[i].vector_count = 1;
+      requests[i].start(*storage);
+    }
+    for (Io& io : requests) {
+      while (!io.result.has_value()) {
+        engine->wait();
+      }
+      VARVE_EXPECT_OK(*io.result);
+    }
+    const ByteVector found = read(*storage, 0, kBytes);
+    for (std::size_t at = 0; at < kBytes; ++at) {
+      const bool in_small = at % 4096 >= 1000 && at % 4096 < 1064;
+      ASSERT_TRUE(found[at] == after[at] || (in_small && found[at] == small[0])) << at;
+    }
+  }
 }
 
 // What a storage should hold: a plain run of bytes.
