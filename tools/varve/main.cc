@@ -47,9 +47,10 @@ bool set_engine(Context& context, std::string_view name) {
 }
 
 // Takes Varve's own options out of the arguments, so that the verbs' abbreviations stay qemu-img's.
-// bench has an --aio of its own.
+// bench and io have an --aio of their own.
 bool take_own_options(Context& context, int& argc, char** argv) {
-  const bool own_aio = argc > 0 && std::strcmp(argv[0], "bench") == 0;
+  const bool own_aio =
+      argc > 0 && (std::strcmp(argv[0], "bench") == 0 || std::strcmp(argv[0], "io") == 0);
   int kept = 0;
   bool operands_only = false;
   for (int i = 0; i < argc; ++i) {
