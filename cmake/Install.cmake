@@ -6,7 +6,10 @@ install(TARGETS varve_static varve_shared EXPORT VarveTargets)
 install(DIRECTORY include/varve DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
   PATTERN "*.h")
 if(TARGET varve_tool)
-  install(TARGETS varve_tool)
+  get_target_property(is_left_out varve_tool EXCLUDE_FROM_ALL)
+  if(NOT is_left_out)
+    install(TARGETS varve_tool)
+  endif()
 endif()
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Varve)
