@@ -1,0 +1,120 @@
+// ModelRunner: random overlapping requests against an image and a DiskModel at once, with
+// snapshots, growth and reopening in between. Everything follows from the seed (on simulated
+// storage: exactly).
+//
+// Threads: the calling one. Lifetime: one run per runner.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <varve/image.h>
+
+#include "model/disk_model.h"
+#include "model/geometry_cases.h"
+#include "model/model_host.h"
+#include "sim/random.h"
+
+namespace varve::model {
+
+struct ModelOptions {
+  std::string name;
+  GeometryCase geometry;
+  StorageKind storage = StorageKind::memory;
+  unsigned depth = 16;  // Requests in flight.
+  bool snapshots = true;
+  bool compressed = true;
+  DiscardMode discard = DiscardMode::ignore;
+  std::uint64_t request_bytes_max = 65536;
+  std::uint64_t size_max = 0;       // How far the disk may grow; 0: twice its first size.
+  std::uint64_t operations = 5000;  // Guest requests.
+  std::uint64_t seed = 1;
+  bool ask_qemu = true;
+};
+
+class ModelRunner {
+ public:
+  explicit ModelRunner(const ModelOptions& options);
+  ~ModelRunner();
+
+  // What went wrong, with the end of the log; nothing when all is well.
+  [[nodiscard]] std::optional<std::string> run();
+  // Set when the machine lacks what the storage kind needs; nothing was run.
+  [[nodiscard]] bool is_unsupported() const noexcept { return unsupported_; }
+
+ private:
+  struct Slot {
+    BlockRequest request;
+    std::vector<IoVector> vectors;
+    std::vector<std::byte> buffer;
+    ModelRunner* runner = nullptr;
+    std::string text;
+    bool busy = false;
+    bool is_read = false;
+    DiskModel::RequestId read = 0;
+    std::vector<std::pair<DiskModel::RequestId, Certainty>> changes;
+    DiskModel* model = nullptr;  // The active disk's, or an open snapshot's.
+  };
+  struct KeptSnapshot {
+    std::string name;
+    DiskModel model;
+  };
+
+  void start();
+  void step();
+  void submit(Slot& slot);
+  void make_request(Slot& slot);
+  void make_read(Slot& slot, DiskModel& model);
+  void make_write(Slot& slot);
+  void make_compressed(Slot& slot);
+  void make_zero(Slot& slot);
+  void make_discard(Slot& slot);
+  void set_buffer(Slot& slot, std::uint64_t length);
+  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> pick_range(std::uint64_t size);
+  static void completed(BlockRequest& request, const Result<void>& result);
+  void finish(Slot& slot, const Result<void>& result);
+  void drain();
+
+  void control();
+  void create_snapshot();
+  void apply_snapshot();
+  void delete_snapshot();
+  void rename_snapshot();
+  void open_reader();
+  void close_reader();
+  void grow();
+  void reopen();
+  void open();
+  void close();
+  void compare_all();
+  void compare_disk(Image& image, const DiskModel& model, const std::string& what);
+  void check_closed();
+  void ask_qemu();
+
+  void log(const std::string& line);
+  void fail(const std::string& what);
+  // Logs and fails unless the result is good.
+  bool must(const std::string& what, const Result<void>& result);
+
+  ModelOptions options_;
+  sim::Random random_;
+  std::unique_ptr<ModelHost> host_;
+  std::unique_ptr<Image> image_;
+  std::unique_ptr<Image> reader_;  // A snapshot read beside the writer.
+  std::size_t reader_index_ = 0;
+  DiskModel model_;
+  std::vector<KeptSnapshot> snapshots_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  unsigned in_flight_ = 0;
+  std::uint64_t submitted_ = 0;
+  Stamp next_stamp_ = 2;
+  std::uint64_t next_name_ = 1;
+  std::deque<std::string> log_;
+  std::string failure_;
+  bool unsupported_ = false;
+};
+
+}  // namespace varve::model
