@@ -392,7 +392,7 @@ int run_bench(Context& context, int argc, char** argv) {
     context.error("--flush-interval is only available in write tests");
     return 1;
   }
-  if (request.flush_interval != 0 && request.drain && request.flush_interval < request.depth) {
+  if (request.flush_interval != 0 && request.flush_interval < request.depth) {
     context.error("Flush interval can't be smaller than depth");
     return 1;
   }

@@ -1,5 +1,7 @@
 // varve compare: whether two images have the same content.
 
+#include <algorithm>
+
 #include <varve/compare.h>
 
 #include "image_argument.h"
@@ -87,9 +89,6 @@ int compare_images(Context& context, const Request& request, OpenedImage& first,
                    OpenedImage& second) {
   const auto sectors = [](const OpenedImage& opened) { return (opened.image->size() + 511) / 512; };
   Progress progress(request.progress, 2);
-  if (!request.strict && !request.quiet && sectors(first) != sectors(second)) {
-    print("Warning: Image size mismatch!\n");
-  }
   CompareOptions options;
   options.strict = request.strict;
   options.cancel = &interrupted();
@@ -106,6 +105,13 @@ int compare_images(Context& context, const Request& request, OpenedImage& first,
                   report.failed_image == 2 ? second.filename : first.filename,
                   short_words(compared.error()));
     return kCannotRead;
+  }
+  // As qemu-img: told once what both disks have has been compared.
+  const bool common_part_agrees = report.result == Comparison::identical ||
+                                  report.offset >= std::min(sectors(first), sectors(second)) * 512;
+  if (!request.strict && !request.quiet && sectors(first) != sectors(second) &&
+      common_part_agrees) {
+    print("Warning: Image size mismatch!\n");
   }
   return tell_difference(request, report);
 }

@@ -4,112 +4,18 @@
 #include <varve/convert.h>
 #include <varve/snapshot.h>
 
+#include "convert_request.h"
 #include "create_options.h"
 #include "image_argument.h"
 #include "messages.h"
-#include "options.h"
 #include "progress.h"
-#include "size_text.h"
 #include "verbs.h"
 
 namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Copy one image to another with optional format conversion.  Usage:
-
-  {0} convert [-f SRC_FMT | --image-opts] [-O TGT_FMT] [-c] [-p] [-q] [-n] [-U]
-        [-l SNAPSHOT] [-B BACKING [-F BACKING_FMT]] [-o TGT_OPTS] [-S SIZE]
-        [-t CACHE] [-T SRC_CACHE] [-m N] [-W] [-r RATE] [-C]
-        SRC_FILENAME [SRC_FILENAME2 ...] TGT_FILENAME
-
-  -f, --source-format FMT       format of the sources; detected otherwise
-  -O, --target-format FMT       raw (default) or qcow2
-  -o, --target-options OPTS     as create's -o
-  -c, --compress                write compressed clusters (qcow2)
-  -l, --source-snapshot NAME    copy this snapshot: a name, an id, snapshot.id=ID or
-                                snapshot.name=NAME
-  -B, --backing BACKING         the target stands on this image; only what lies above is copied
-  -F, --backing-format FMT      and this is its format
-  -n, --no-create               write into an existing target
-  --target-is-zero              which reads as zeros everywhere (with -n)
-  -S, --sparse-size SIZE        runs of zeros this long are left out (4k); 0 writes everything
-  -t, --target-cache CACHE      unsafe (default), none, writeback, writethrough, directsync
-  -T, --source-cache CACHE      writeback (default), none, ...
-  -m, --parallel N              chunks in flight, 1 to 16 (8)
-  -W, --oob-writes              write chunks as they arrive
-  -r, --rate RATE               bytes per second at most
-  -C, --copy-range-offloading   let the file system copy where it can
-  -U, --force-share             also while another program writes the source
-  -p, --progress                show progress
-  -q, --quiet                   say nothing
-
-Examples:
-  {0} convert -O qcow2 disk.raw disk.qcow2
-  {0} convert -p -c -O qcow2 -o compression_type=zstd disk.qcow2 small.qcow2
-  {0} convert -l before-upgrade -O raw disk.qcow2 then.raw
-)";
-
-constexpr option kLongOptions[] = {
-    {"help", no_argument, nullptr, 'h'},
-    {"quiet", no_argument, nullptr, 'q'},
-    {"progress", no_argument, nullptr, 'p'},
-    {"object", required_argument, nullptr, kOptionObject},
-    {"source-image-opts", no_argument, nullptr, kOptionImageOpts},
-    {"image-opts", no_argument, nullptr, kOptionImageOpts},
-    {"source-format", required_argument, nullptr, 'f'},
-    {"source-cache", required_argument, nullptr, 'T'},
-    {"source-snapshot", required_argument, nullptr, 'l'},
-    {"force-share", no_argument, nullptr, 'U'},
-    {"target-image-opts", no_argument, nullptr, kOptionTargetImageOpts},
-    {"target-format", required_argument, nullptr, 'O'},
-    {"target-cache", required_argument, nullptr, 't'},
-    {"target-options", required_argument, nullptr, 'o'},
-    {"target-is-zero", no_argument, nullptr, kOptionTargetIsZero},
-    {"compress", no_argument, nullptr, 'c'},
-    {"backing", required_argument, nullptr, 'B'},
-    {"backing-format", required_argument, nullptr, 'F'},
-    {"sparse-size", required_argument, nullptr, 'S'},
-    {"no-create", no_argument, nullptr, 'n'},
-    {"bitmaps", no_argument, nullptr, kOptionBitmaps},
-    {"skip-broken-bitmaps", no_argument, nullptr, kOptionSkipBroken},
-    {"rate", required_argument, nullptr, 'r'},
-    {"parallel", required_argument, nullptr, 'm'},
-    {"oob-writes", no_argument, nullptr, 'W'},
-    {"copy-range-offloading", no_argument, nullptr, 'C'},
-    {"salvage", no_argument, nullptr, kOptionSalvage},
-    {nullptr, 0, nullptr, 0}};
-
-constexpr std::uint64_t kSparseMax = 16777216;  // qemu-img's limit for -S.
 constexpr std::size_t kChunkBytes = 1 << 20;
-
-struct Request {
-  ImageArgument source;  // Its text is set for each source in turn.
-  std::vector<std::string> sources;
-  std::string target;
-  std::optional<std::string> target_format;
-  bool target_image_opts = false;
-  KeyValueList target_options;
-  bool has_target_options = false;
-  std::optional<std::string> backing;
-  std::optional<std::string> backing_format;
-  std::string target_cache = "unsafe";
-  std::string source_cache = "writeback";
-  std::optional<std::string> snapshot;
-  std::optional<std::uint64_t> sparse;
-  std::uint64_t parallel = 8;
-  std::uint64_t rate = 0;
-  bool compress = false;
-  bool progress = false;
-  bool quiet = false;
-  bool skip_create = false;
-  bool target_is_zero = false;
-  bool out_of_order = false;
-  bool copy_range = false;
-  bool salvage = false;
-  bool bitmaps = false;
-  bool skip_broken_bitmaps = false;
-};
 
 // A source, and the snapshot of it that is read where one was asked for.
 struct Source {
@@ -117,32 +23,6 @@ struct Source {
   std::unique_ptr<Image> snapshot;
   [[nodiscard]] Image& image() { return snapshot != nullptr ? *snapshot : *opened.image; }
 };
-
-// Options that exclude each other. False after a message.
-bool check_request(const Context& context, const Request& request) {
-  const char* text = nullptr;
-  if (request.copy_range && request.sparse) {
-    text = "Cannot enable copy offloading when -S is used";
-  } else if (request.copy_range && request.salvage) {
-    text = "Cannot use copy offloading in salvaging mode";
-  } else if (request.copy_range && request.compress) {
-    text = "Cannot enable copy offloading when -c is used";
-  } else if (request.target_image_opts && !request.skip_create) {
-    text = "--target-image-opts requires use of -n flag";
-  } else if (request.skip_broken_bitmaps && !request.bitmaps) {
-    text = "Use of --skip-broken-bitmaps requires --bitmaps";
-  } else if (request.skip_create && request.has_target_options) {
-    text = "-o has no effect when skipping image creation";
-  } else if (request.target_is_zero && !request.skip_create) {
-    text = "--target-is-zero requires use of -n flag";
-  } else if (request.salvage) {
-    text = "--salvage is not supported by this version";
-  }
-  if (text != nullptr) {
-    context.error("{}", text);
-  }
-  return text == nullptr;
-}
 
 // The snapshot -l asks for, by its rules: a bare word is a name or an id.
 std::optional<std::size_t> find_snapshot_index(const std::vector<SnapshotInfo>& snapshots,
@@ -184,7 +64,7 @@ bool load_snapshot(const Context& context, Source& source, const std::string& wa
 }
 
 // False after a message.
-bool open_sources(Context& context, const Request& request, std::vector<Source>& sources) {
+bool open_sources(Context& context, const ConvertRequest& request, std::vector<Source>& sources) {
   if (request.snapshot && request.sources.size() > 1) {
     context.error("No support for concatenating multiple snapshot");
     return false;
@@ -211,7 +91,7 @@ bool open_sources(Context& context, const Request& request, std::vector<Source>&
 }
 
 // What the target stands on, as the options of the new image say it. False after a message.
-bool settle_target(const Context& context, const Request& request, CreateValues& values) {
+bool settle_target(const Context& context, const ConvertRequest& request, CreateValues& values) {
   const std::string format = *request.target_format;
   std::string reason;
   if (!values.add(request.target_options, reason)) {
@@ -252,7 +132,7 @@ bool settle_target(const Context& context, const Request& request, CreateValues&
 }
 
 // False after a message.
-bool create_target(Context& context, const Request& request, CreateValues& values,
+bool create_target(Context& context, const ConvertRequest& request, CreateValues& values,
                    std::uint64_t size) {
   values.set("size", std::to_string(size));
   std::string reason;
@@ -269,7 +149,7 @@ bool create_target(Context& context, const Request& request, CreateValues& value
   return false;
 }
 
-std::optional<OpenedImage> open_target(Context& context, const Request& request) {
+std::optional<OpenedImage> open_target(Context& context, const ConvertRequest& request) {
   const std::optional<CacheMode> cache = parse_cache_mode(request.target_cache);
   if (!cache) {
     context.error("Invalid cache option: {}", request.target_cache);
@@ -292,7 +172,7 @@ bool is_block_device(const std::string& path) {
 }
 
 // The library's options for this target.
-ConvertOptions convert_options(const Request& request, const OpenedImage& target,
+ConvertOptions convert_options(const ConvertRequest& request, const OpenedImage& target,
                                bool has_backing) {
   ConvertOptions options;
   const ImageFacts facts = target.image->facts();
@@ -328,7 +208,7 @@ int tell_failure(const Context& context, const Error& error, const ConvertReport
   return 1;
 }
 
-int copy(Context& context, const Request& request, std::vector<Source>& sources,
+int copy(Context& context, const ConvertRequest& request, std::vector<Source>& sources,
          OpenedImage& target, bool has_backing, std::uint64_t total) {
   Progress progress(request.progress && !request.quiet, 1);
   ConvertOptions options = convert_options(request, target, has_backing);
@@ -361,7 +241,7 @@ int copy(Context& context, const Request& request, std::vector<Source>& sources,
 }
 
 // False after a message: bitmaps cannot be copied.
-bool check_bitmaps(const Context& context, const Request& request,
+bool check_bitmaps(const Context& context, const ConvertRequest& request,
                    const std::vector<Source>& sources) {
   if (!request.bitmaps) {
     return true;
@@ -376,7 +256,7 @@ bool check_bitmaps(const Context& context, const Request& request,
   return false;
 }
 
-int convert_images(Context& context, Request& request) {
+int convert_images(Context& context, ConvertRequest& request) {
   std::vector<Source> sources;
   if (!open_sources(context, request, sources)) {
     return 1;
@@ -422,159 +302,22 @@ int convert_images(Context& context, Request& request) {
   return copy(context, request, sources, *target, has_backing, total);
 }
 
-// Options with a number. False after a message.
-bool take_number(const Context& context, int letter, const std::string& text, Request& request) {
-  if (letter == 'S') {
-    const ParsedSize size = parse_size(text);
-    if (size.status == SizeStatus::malformed) {
-      context.error("Invalid buffer size for sparse output specified: '{}'.", text);
-      return false;
-    }
-    if (size.status != SizeStatus::ok || size.bytes % 512 != 0 || size.bytes > kSparseMax) {
-      context.error(
-          "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up "
-          "to {}. Select 0 to disable sparse detection (fully allocates output).",
-          kSparseMax);
-      return false;
-    }
-    request.sparse = size.bytes;
-    return true;
-  }
-  const std::optional<std::uint64_t> number =
-      letter == 'm' ? parse_number(context, "number of coroutines", text, 1, 16)
-                    : parse_number(context, "rate limit", text, 0, kNumberMax);
-  if (number) {
-    (letter == 'm' ? request.parallel : request.rate) = *number;
-  }
-  return number.has_value();
-}
-
-// False after a message.
-bool take_target_options(const Context& context, const std::string& text, Request& request) {
-  if (!is_option_list(text)) {
-    context.error("Invalid option list: {}", text);
-    return false;
-  }
-  const KeyValueList added = parse_key_values(text);
-  request.target_options.insert(request.target_options.end(), added.begin(), added.end());
-  request.has_target_options = true;
-  return true;
-}
-
-// Options without a value. False for letters that are none of them.
-bool take_flag(int letter, Request& request) {
-  switch (letter) {
-    case 'c':
-      request.compress = true;
-      break;
-    case 'p':
-      request.progress = true;
-      break;
-    case 'q':
-      request.quiet = true;
-      break;
-    case 'n':
-      request.skip_create = true;
-      break;
-    case 'W':
-      request.out_of_order = true;
-      break;
-    case 'U':
-      request.source.force_share = true;
-      break;
-    case 'C':
-      request.copy_range = true;
-      break;
-    case kOptionSalvage:
-      request.salvage = true;
-      break;
-    case kOptionTargetIsZero:
-      request.target_is_zero = true;
-      break;
-    case kOptionTargetImageOpts:
-      request.target_image_opts = true;
-      break;
-    case kOptionImageOpts:
-      request.source.image_opts = true;
-      break;
-    case kOptionBitmaps:
-      request.bitmaps = true;
-      break;
-    case kOptionSkipBroken:
-      request.skip_broken_bitmaps = true;
-      break;
-    default:
-      return letter == kOptionObject;
-  }
-  return true;
-}
-
-// Options with a value. False after a message.
-bool take_value(const Context& context, int letter, const char* value, Request& request) {
-  switch (letter) {
-    case 'f':
-      request.source.format = value;
-      return true;
-    case 'O':
-      request.target_format = value;
-      return true;
-    case 'B':
-      request.backing = value;
-      return true;
-    case 'F':
-      request.backing_format = value;
-      return true;
-    case 'l':
-      request.snapshot = value;
-      return true;
-    case 't':
-      request.target_cache = value;
-      return true;
-    case 'T':
-      request.source_cache = value;
-      return true;
-    case 'o':
-      return take_target_options(context, value, request);
-    case 'S':
-    case 'm':
-    case 'r':
-      return take_number(context, letter, value, request);
-    default:
-      context.print_try_help("convert");
-      return false;
-  }
-}
-
 }  // namespace
 
 int run_convert(Context& context, int argc, char** argv) {
-  Request request;
-  OptionParser parser(context, "convert", argc, argv,
-                      "hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", kLongOptions);
-  for (int letter = 0; (letter = parser.next()) != -1;) {
-    if (letter == 'h') {
-      print(kHelp, context.program);
-      return 0;
-    }
-    if (!take_flag(letter, request) && !take_value(context, letter, parser.value(), request)) {
-      return 1;
-    }
+  std::optional<ConvertRequest> request = parse_convert(context, argc, argv);
+  if (!request) {
+    return 1;
   }
-  request.sources = parser.operands();
-  if (asks_for_help(request.target_options)) {
-    print_create_help(request.target_format.value_or("raw"), !request.sources.empty());
+  if (request->help) {
+    print_convert_help(context);
     return 0;
   }
-  if (!check_request(context, request) || !check_image_opts(context, request.source)) {
-    return 1;
+  if (request->options_help) {
+    print_create_help(request->target_format.value_or("raw"), !request->sources.empty());
+    return 0;
   }
-  if (request.sources.size() < 2) {
-    context.error("Must specify image file name");
-    return 1;
-  }
-  request.target = request.sources.back();
-  request.sources.pop_back();
-  return convert_images(context, request);
+  return convert_images(context, *request);
 }
 
 }  // namespace varve::tool

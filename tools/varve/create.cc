@@ -89,7 +89,7 @@ bool settle_backing(Context& context, const Request& request, CreateValues& valu
     return false;
   }
   if (request.backing_format && request.format != "qcow2") {
-    reason = fmt::format("Backing format not supported for file format '{}'", request.format);
+    reason = fmt::format("Backing file format not supported for file format '{}'", request.format);
     return false;
   }
   if (request.backing) {

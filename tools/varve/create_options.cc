@@ -272,7 +272,10 @@ std::optional<CreateOptions> CreateValues::to_options(std::string& reason) const
   const std::string preallocation = find("preallocation").value_or("off");
   const std::optional<Preallocation> mode = preallocation_by_name(preallocation);
   if (!mode) {
-    reason = fmt::format("Parameter 'preallocation' does not accept value '{}'", preallocation);
+    reason =
+        format_ == "qcow2"
+            ? fmt::format("Parameter 'preallocation' does not accept value '{}'", preallocation)
+            : fmt::format("invalid parameter value: {}", preallocation);
     return std::nullopt;
   }
   options.preallocation = *mode;

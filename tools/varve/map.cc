@@ -69,8 +69,8 @@ std::vector<std::string> data_files(const OpenedImage& opened) {
 
 class Printer {
  public:
-  Printer(const Context& context, bool json, std::vector<std::string> files)
-      : context_(context), json_(json), files_(std::move(files)) {}
+  Printer(const Context& context, bool json, std::uint64_t start, std::vector<std::string> files)
+      : context_(context), json_(json), files_(std::move(files)), last_{start, {}} {}
 
   // False after a message: the run cannot be told in this form.
   [[nodiscard]] bool add(const Run& run) {
@@ -134,12 +134,22 @@ class Printer {
   bool first_ = true;
 };
 
+// The rest of the last sector, which the file lacks.
+BlockStatus past_end(const Image& image, std::uint64_t offset, std::uint64_t end) {
+  const bool raw = image.facts().format == Format::raw;
+  return {.length = end - offset,
+          .zero = true,
+          .allocated = true,
+          .has_host_offset = raw,
+          .host_offset = raw ? offset : 0};
+}
+
 int print_map(Context& context, const Request& request, OpenedImage& opened) {
   if (!request.json) {
     print("{:<16}{:<16}{:<16}{}\n", "Offset", "Length", "Mapped to", "File");
   }
   Image& image = *opened.image;
-  Printer printer(context, request.json, data_files(opened));
+  Printer printer(context, request.json, request.start, data_files(opened));
   const std::uint64_t size = (image.size() + 511) / 512 * 512;
   const std::uint64_t end =
       size - std::min(request.start, size) > request.length ? request.start + request.length : size;
@@ -153,7 +163,7 @@ int print_map(Context& context, const Request& request, OpenedImage& opened) {
       }
       run.status = *status;
     } else {
-      run.status = BlockStatus{.length = end - offset, .zero = true, .allocated = true};
+      run.status = past_end(image, offset, end);
     }
     if (!printer.add(run)) {
       return 1;
