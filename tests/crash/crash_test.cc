@@ -4,15 +4,12 @@
 //
 // VARVE_CRASH_STATES bounds the states examined per case (0: all of them); which ones are chosen
 // follows VARVE_SEED. A failure names the moment and the choice: the same seed finds it again.
-#include <algorithm>
 #include <cstdio>
 #include <map>
 
 #include <gtest/gtest.h>
 
-#include "model/scenarios.h"
-#include "sim/crash_disk.h"
-#include "sim/crash_states.h"
+#include "model/crash_explorer.h"
 #include "sim/random.h"
 
 namespace varve::model {
@@ -55,84 +52,35 @@ class Summary : public testing::Environment {
 [[maybe_unused]] const testing::Environment* const kSummary =
     testing::AddGlobalTestEnvironment(std::make_unique<Summary>().release());
 
-// One run of something on a CrashDisk, and the examination of what cuts may leave of it.
-class Cuts {
- public:
-  Cuts(Lab& lab, const ScenarioCase& parameter) : lab_(lab), parameter_(parameter) {}
+ExplorationLimits limits_for(const ScenarioCase& parameter) {
+  ExplorationLimits limits;
+  limits.seed = sim::seed_from_environment();
+  limits.states_max = sim::environment_number("VARVE_CRASH_STATES", kStatesPerCase);
+  limits.excuse_mismatches = parameter.scenario.control && parameter.geometry.create.version < 3;
+  limits.ask_qemu_each = 24;
+  return limits;
+}
 
-  void examine_all(const sim::CrashDisk& disk, const Guest& guest, sim::Moment from) {
-    const std::uint64_t limit = sim::environment_number("VARVE_CRASH_STATES", kStatesPerCase);
-    sim::CrashOptions options;
-    options.seed = sim::seed_from_environment();
-    std::uint64_t possible = 0;
-    sim::for_each_crash_state(disk, options, [&](const auto& state, const auto&) {
-      possible += state.moment >= from ? 1 : 0;
-      return true;
-    });
-    sim::Random choice(options.seed ^ 0x637261736cu);
-    std::uint64_t left = possible;
-    std::uint64_t wanted = limit == 0 ? possible : std::min(limit, possible);
-    std::uint64_t examined = 0;
-    sim::for_each_crash_state(disk, options, [&](const auto& state, const auto& content) {
-      if (state.moment < from || choice.below(left--) >= wanted) {
-        return true;
-      }
-      --wanted;
-      examine_one(guest, state, content, ++examined);
-      return !testing::Test::HasFailure();
-    });
-    Summary::add(parameter_, examined, possible);
-    if (testing::Test::HasFailure()) {
-      for (const sim::CrashEvent& event : disk.events()) {
-        std::printf("  %zu: %s\n", static_cast<std::size_t>(&event - disk.events().data()),
-                    event.text().c_str());
-      }
-    }
-  }
-
- private:
-  void examine_one(const Guest& guest, const sim::CrashState& state,
-                   const sim::SparseBytes& content, std::uint64_t number) {
-    Examination examination;
-    examination.excuse_mismatches =
-        parameter_.scenario.control && parameter_.geometry.create.version < 3;
-    examination.ask_qemu = number % 24 == 1;
-    const auto verdict = examine(lab_, guest, content, state.moment, examination);
-    EXPECT_FALSE(verdict) << state.description << ": " << *verdict;
-  }
-
-  Lab& lab_;
-  const ScenarioCase& parameter_;
-};
+void expect_good(const ScenarioCase& parameter, const Exploration& exploration) {
+  Summary::add(parameter, exploration.examined, exploration.possible);
+  EXPECT_FALSE(exploration.wrong) << *exploration.wrong;
+}
 
 class Crash : public testing::TestWithParam<ScenarioCase> {};
 
 TEST_P(Crash, LeavesNothingButLeaks) {
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(sim::seed_from_environment()));
-  const ScenarioCase& parameter = GetParam();
-  Lab lab(parameter.geometry);
+  Lab lab(GetParam().geometry);
   std::string why;
-  const auto prepared = prepare(lab, parameter.scenario, why);
+  const auto prepared = prepare(lab, GetParam().scenario, why);
   if (!prepared) {
     ASSERT_EQ(why, "");
     GTEST_SKIP() << "a program needed is missing";
   }
-  sim::CrashDisk disk(prepared->file);
-  Guest guest(
-      lab.rules(), prepared->version, [&disk] { return disk.mark(); }, prepared->next_stamp);
-  {
-    auto image = lab.open(std::make_unique<sim::CrashStorage>(lab.engine(), disk),
-                          lab.open_options(true, parameter.scenario.discard));
-    ASSERT_TRUE(image.has_value()) << describe(image.error());
-    Session session(**image, guest, parameter.geometry);
-    parameter.scenario.act(session);
-    ASSERT_FALSE(session.failure()) << describe(*session.failure());
-    const auto verdict = guest.judge_now(view_of(**image));
-    ASSERT_FALSE(verdict) << *verdict;
-    const Result<void> closed = guest.close(**image);
-    ASSERT_TRUE(closed) << describe(closed.error());
-  }
-  Cuts(lab, parameter).examine_all(disk, guest, 0);
+  CrashRun run(lab, GetParam().scenario, *prepared);
+  const auto wrong = run.run();
+  ASSERT_FALSE(wrong) << *wrong;
+  expect_good(GetParam(), run.explore(limits_for(GetParam())));
 }
 
 INSTANTIATE_TEST_SUITE_P(Scenarios, Crash, testing::ValuesIn(scenario_cases()),
@@ -152,13 +100,14 @@ TEST_P(CrashAfterCreate, FindsTheNewImage) {
     const Result<void> created = lab.create(storage);
     ASSERT_TRUE(created) << describe(created.error());
   }
-  const sim::Moment created = disk.mark();
   const Guest guest(
       lab.rules(), lab.initial_version(), [] { return sim::Moment{0}; }, Lab::kFirstStamp);
   ScenarioCase parameter;
   parameter.scenario.name = "Create";
   parameter.geometry = GetParam();
-  Cuts(lab, parameter).examine_all(disk, guest, created);
+  ExplorationLimits limits = limits_for(parameter);
+  limits.from = disk.mark();
+  expect_good(parameter, explore_cuts(lab, disk, guest, limits));
 }
 
 INSTANTIATE_TEST_SUITE_P(Geometries, CrashAfterCreate, testing::ValuesIn(geometry_cases()),
