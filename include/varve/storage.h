@@ -93,6 +93,12 @@ struct StorageRequest {
   }
 };
 
+// A stretch of a storage that holds data, or is a hole that reads as zeros.
+struct StorageExtent {
+  std::uint64_t length = 0;  // Bytes.
+  bool is_data = true;
+};
+
 class Storage {
  public:
   virtual ~Storage() = default;
@@ -118,13 +124,26 @@ class Storage {
     return this == &other;
   }
 
-  // QEMU-compatible image locks (see lock.h); storages without a file have none and succeed.
+  // Takes QEMU's image locks, or changes those held. A reader keeps others from writing and
+  // resizing, a writer from reading as well; with `share_everything` nobody is kept from anything.
+  // Errors: busy (somebody is in the way; `what` is QEMU's own message for it), io; what was held
+  // stays held. Does not block. Storages without a file have no locks and succeed.
   [[nodiscard]] virtual Result<void> lock(bool for_writing, bool share_everything) noexcept {
     (void)for_writing;
     (void)share_everything;
     return {};
   }
   virtual void unlock() noexcept {}
+
+  // Whether `offset` is data or a hole, as far as the file system tells without I/O of its own; at
+  // most `length` bytes. Data where it does not tell. Only a hint of what can be skipped: no
+  // decision about correctness may rest on it while writes are in flight. REQUIRES: offset <
+  // size().
+  [[nodiscard]] virtual StorageExtent extent_at(std::uint64_t offset,
+                                                std::uint64_t length) const noexcept {
+    (void)offset;
+    return {length, true};
+  }
 };
 
 // How a file is opened. Sizes in bytes.
@@ -139,8 +158,10 @@ struct FileOptions {
 
 // Opens `path` (a regular file or a block device) on the engine's kind of I/O. Blocking; does not
 // lock. Errors: not_found, exists, io (see os_errno: EACCES, EISDIR ...), unsupported (O_DIRECT
-// refused), no_memory, read_only (a read-only file system or device opened for writing). The
-// storage must be destroyed before the engine, with nothing in flight.
+// refused; no io_uring and no threads; neither file nor device), no_memory, read_only (a read-only
+// file system or device opened for writing), busy (truncate, and somebody has locked the file as an
+// image), invalid_argument (create without writable). The storage must be destroyed before the
+// engine, with nothing in flight.
 [[nodiscard]] Result<std::unique_ptr<Storage>> open_file(Engine& engine, const std::string& path,
                                                          const FileOptions& options);
 

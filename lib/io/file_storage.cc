@@ -4,8 +4,6 @@
 #include <bit>
 #include <cerrno>
 #include <limits>
-#include <memory>
-#include <new>
 #include <utility>
 
 #include <fcntl.h>
@@ -14,7 +12,6 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "base/failure.h"
-#include "base/try.h"
 #include "io/bounce.h"
 #include "io/transfer.h"
 
@@ -95,6 +92,26 @@ void FileStorage::unlock() noexcept {
   if (held_locks_.used != 0 || held_locks_.unshared != 0) {
     (void)change_image_locks(descriptor, held_locks_, ImageLocks{});
   }
+}
+
+StorageExtent FileStorage::extent_at(std::uint64_t offset, std::uint64_t length) const noexcept {
+  StorageExtent extent = {length, true};
+  if (facts_.block_device || !range_fits(offset, length, kFileOffsetMax)) {
+    return extent;
+  }
+  const auto here = static_cast<off_t>(offset);
+  const off_t data = ::lseek(descriptor, here, SEEK_DATA);
+  off_t end = data;
+  if (data == here) {
+    end = ::lseek(descriptor, here, SEEK_HOLE);
+  } else {
+    // ENXIO: no data from here to the end of the file. Other errors: it does not tell.
+    extent.is_data = data < 0 && errno != ENXIO;
+  }
+  if (end > here) {
+    extent.length = std::min(length, static_cast<std::uint64_t>(end - here));
+  }
+  return extent;
 }
 
 // --- From the caller to the system ---
@@ -379,45 +396,6 @@ void FileStorage::account(StorageRequest& request, const Result<void>& result) n
       break;
     default:
       break;
-  }
-}
-
-namespace {
-
-Result<std::unique_ptr<Storage>> make_file_storage(Engine& engine, FileFacts facts) {
-  auto storage = std::make_unique<FileStorage>(engine, std::move(facts));
-  VARVE_TRY(storage->attach());
-  return Result<std::unique_ptr<Storage>>(std::move(storage));
-}
-
-}  // namespace
-
-Result<std::unique_ptr<Storage>> open_file(Engine& engine, const std::string& path,
-                                           const FileOptions& options) {
-  return open_file_with_blocks(engine, path, options, 1);
-}
-
-Result<std::unique_ptr<Storage>> open_file_with_blocks(Engine& engine, const std::string& path,
-                                                       const FileOptions& options,
-                                                       std::uint32_t block_bytes) {
-  try {
-    FileFacts facts = VARVE_TRY(open_with_facts(path, options));
-    facts.capabilities.request_alignment =
-        std::max(facts.capabilities.request_alignment, block_bytes);
-    return make_file_storage(engine, std::move(facts));
-  } catch (const std::bad_alloc&) {
-    return failure(ErrorCode::no_memory, "cannot allocate a storage");
-  }
-}
-
-Result<std::unique_ptr<Storage>> adopt_file(Engine& engine, int fd, const FileOptions& options) {
-  try {
-    FileFacts facts = VARVE_TRY(adopt_with_facts(fd, options));
-    std::unique_ptr<Storage> storage = VARVE_TRY(make_file_storage(engine, std::move(facts)));
-    ::close(fd);  // The storage has its own by now; both are the same open file.
-    return Result<std::unique_ptr<Storage>>(std::move(storage));
-  } catch (const std::bad_alloc&) {
-    return failure(ErrorCode::no_memory, "cannot allocate a storage");
   }
 }
 

@@ -37,6 +37,8 @@ class MemoryStorage final : public Storage {
 
   void submit(StorageRequest& request) noexcept override { engine_.post(request, run(request)); }
 
+  StorageExtent extent_at(std::uint64_t offset, std::uint64_t length) const noexcept override;
+
  private:
   Result<void> run(const StorageRequest& request) noexcept;
   void read(const StorageRequest& request) const noexcept;
@@ -124,6 +126,16 @@ Result<void> MemoryStorage::write(const StorageRequest& request) noexcept {
   }
   size_ = std::max(size_, end);
   return {};
+}
+
+StorageExtent MemoryStorage::extent_at(std::uint64_t offset, std::uint64_t length) const noexcept {
+  const auto page = pages_.lower_bound(offset / kPageBytes);
+  if (page == pages_.end()) {
+    return {length, false};
+  }
+  const std::uint64_t begin = page->first * kPageBytes;
+  return begin > offset ? StorageExtent{std::min(length, begin - offset), false}
+                        : StorageExtent{std::min(length, begin + kPageBytes - offset), true};
 }
 
 void MemoryStorage::clear(std::uint64_t begin, std::uint64_t end) noexcept {

@@ -86,8 +86,8 @@ TEST(RefusedEnter, AutomaticFallsBackToThreads) {
   EXPECT_EQ(answer, 0);
 }
 
-TEST(RefusedRegistration, TheRingWorksWithoutATableOfFiles) {
-  // Without the event descriptor there is no ring; then threads serve.
+TEST(RefusedRegistration, FilesStillWork) {
+  // No event descriptor, no ring: threads serve then.
   const Folder folder;
   const int answer = run_in_sandbox({{SYS_io_uring_register, EPERM}}, [&] {
     const std::unique_ptr<Engine> engine = make_engine(AioBackend::automatic);

@@ -6,14 +6,11 @@
 #include <cstdio>
 #include <random>
 
-#include <fcntl.h>
-#include <linux/loop.h>
-#include <sys/ioctl.h>
-
 #include "base/buffer.h"
 #include "base/bytes.h"
 #include "io/file_storage.h"
 #include "io/io_fixture.h"
+#include "io/loop_device.h"
 
 namespace varve::testing {
 namespace {
@@ -26,48 +23,6 @@ struct Kind {
   std::uint32_t block = 1;
   bool loop = false;
   unsigned depth = 256;
-};
-
-// A loop device over a file; -1 where there are none or no right to make one.
-class LoopDevice {
- public:
-  LoopDevice() = default;
-  LoopDevice(const LoopDevice&) = delete;
-  LoopDevice& operator=(const LoopDevice&) = delete;
-  ~LoopDevice() {
-    if (device_ >= 0) {
-      ::ioctl(device_, LOOP_CLR_FD, 0);
-      ::close(device_);
-    }
-  }
-  bool attach(const std::string& file, std::uint64_t size, unsigned sector) {
-    const int control = ::open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-    if (control < 0) {
-      return false;
-    }
-    const int number = ::ioctl(control, LOOP_CTL_GET_FREE);
-    ::close(control);
-    const int backing = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    path_ = "/dev/loop" + std::to_string(number);
-    device_ = number < 0 ? -1 : ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
-    loop_config config = {};
-    config.fd = static_cast<__u32>(backing);
-    config.block_size = sector;
-    const bool made = backing >= 0 && device_ >= 0 &&
-                      ::ftruncate(backing, static_cast<off_t>(size)) == 0 &&
-                      ::ioctl(device_, LOOP_CONFIGURE, &config) == 0;
-    ::close(backing);
-    if (!made && device_ >= 0) {
-      ::close(device_);
-      device_ = -1;
-    }
-    return made;
-  }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  int device_ = -1;
-  std::string path_;
 };
 
 constexpr std::uint64_t kLoopBytes = 8 << 20;
@@ -502,6 +457,27 @@ TEST_P(StorageSuite, ACallbackMaySubmitAgainAndDestroyItsRequest) {
     engine->wait();
   }
   EXPECT_EQ(read(*storage, 512, 512), pattern(512, 11));
+}
+
+TEST_P(StorageSuite, TellsHolesFromDataWhereItCan) {
+  constexpr std::uint64_t kMegabyte = 1 << 20;
+  VARVE_ASSERT_OK(write(*storage, 2 * kMegabyte, pattern(kMegabyte, 14)));
+  if (!is_device()) {
+    VARVE_ASSERT_OK(run(*storage, StorageOperation::resize, 6 * kMegabyte));
+  }
+  // Data is never called a hole; every byte is told of by going on from extent to extent.
+  std::uint64_t hole_bytes = 0;
+  for (std::uint64_t at = 0; at < 6 * kMegabyte;) {
+    const StorageExtent extent = storage->extent_at(at, 6 * kMegabyte - at);
+    ASSERT_GT(extent.length, 0U);
+    ASSERT_LE(extent.length, 6 * kMegabyte - at);
+    if (!extent.is_data) {
+      hole_bytes += extent.length;
+      EXPECT_EQ(read(*storage, at, extent.length), ByteVector(extent.length));
+    }
+    at += extent.length;
+  }
+  EXPECT_EQ(hole_bytes, is_device() ? 0 : 5 * kMegabyte);
 }
 
 TEST_P(StorageSuite, IsTheSameFileOnlyAsItself) {
