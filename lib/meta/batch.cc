@@ -1,7 +1,9 @@
 #include "meta/batch.h"
 
+#include <algorithm>
 #include <new>
 
+#include "base/buffer.h"
 #include "base/failure.h"
 #include "base/try.h"
 
@@ -22,7 +24,9 @@ void count_request(Image::Counters& counters, const StorageRequest& request) noe
   }
 }
 
-Batch::~Batch() { VARVE_ASSERT(pending_ == 0); }
+Batch::~Batch() {
+  VARVE_ASSERT(pending_ == 0);
+}
 
 Result<Batch::Item*> Batch::add(Storage& storage, StorageOperation operation, IoTag tag,
                                 HostOffset offset) noexcept {
@@ -49,7 +53,8 @@ Result<void> Batch::read(Storage& storage, IoTag tag, HostOffset offset, Bytes t
   return {};
 }
 
-Result<void> Batch::write(Storage& storage, IoTag tag, HostOffset offset, ConstBytes source) noexcept {
+Result<void> Batch::write(Storage& storage, IoTag tag, HostOffset offset,
+                          ConstBytes source) noexcept {
   Item* item = VARVE_TRY(add(storage, StorageOperation::write, tag, offset));
   // A write only reads the memory; the vector type serves both directions.
   item->vector = {const_cast<std::byte*>(source.data()), source.size()};
@@ -72,6 +77,12 @@ Result<void> Batch::write_zeroes(Storage& storage, IoTag tag, HostOffset offset,
 Result<void> Batch::discard(Storage& storage, IoTag tag, HostOffset offset,
                             std::uint64_t length) noexcept {
   Item* item = VARVE_TRY(add(storage, StorageOperation::discard, tag, offset));
+  item->request.length = length;
+  return {};
+}
+
+Result<void> Batch::allocate(Storage& storage, HostOffset offset, std::uint64_t length) noexcept {
+  Item* item = VARVE_TRY(add(storage, StorageOperation::allocate, IoTag::guest_data, offset));
   item->request.length = length;
   return {};
 }
@@ -123,6 +134,24 @@ Result<void> Batch::run() noexcept {
     engine.wait();
   }
   return waiter.outcome;
+}
+
+Result<void> write_zero_data(Storage& storage, Image::Counters& counters, HostOffset offset,
+                             std::uint64_t length) noexcept {
+  constexpr std::uint64_t kPieceBytes = kMiB;
+  constexpr std::size_t kPiecesInFlight = 8;
+  const Buffer zeros = VARVE_TRY(Buffer::allocate_zeroed(kPieceBytes));
+  Batch batch(counters);
+  while (length != 0) {
+    const std::uint64_t piece = std::min(length, kPieceBytes);
+    VARVE_TRY(batch.write(storage, IoTag::guest_data, offset, zeros.bytes().first(piece)));
+    offset += piece;
+    length -= piece;
+    if (batch.size() == kPiecesInFlight || length == 0) {
+      VARVE_TRY(batch.run());
+    }
+  }
+  return {};
 }
 
 }  // namespace varve

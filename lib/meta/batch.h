@@ -19,21 +19,24 @@ class Batch {
   Batch& operator=(const Batch&) = delete;
   ~Batch();
 
-  // Collect; nothing is issued before start(). The memory stays the caller's and must outlive the batch's run.
-  // Errors: no_memory.
+  // Collect; nothing is issued before start(). The memory stays the caller's and must outlive the
+  // batch's run. Errors: no_memory.
   Result<void> read(Storage& storage, IoTag tag, HostOffset offset, Bytes target) noexcept;
   Result<void> write(Storage& storage, IoTag tag, HostOffset offset, ConstBytes source) noexcept;
   Result<void> flush(Storage& storage) noexcept;
-  Result<void> write_zeroes(Storage& storage, IoTag tag, HostOffset offset, std::uint64_t length) noexcept;
-  Result<void> discard(Storage& storage, IoTag tag, HostOffset offset, std::uint64_t length) noexcept;
+  Result<void> write_zeroes(Storage& storage, IoTag tag, HostOffset offset,
+                            std::uint64_t length) noexcept;
+  Result<void> discard(Storage& storage, IoTag tag, HostOffset offset,
+                       std::uint64_t length) noexcept;
+  Result<void> allocate(Storage& storage, HostOffset offset, std::uint64_t length) noexcept;
   Result<void> resize(Storage& storage, std::uint64_t new_size) noexcept;
 
   [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
   [[nodiscard]] bool is_running() const noexcept { return pending_ != 0; }
 
-  // Issues everything; the waiter is resumed with the first error, or success, when all have completed; the batch is
-  // then empty again. REQUIRES: not empty, not running.
+  // Issues everything; the waiter is resumed with the first error, or success, when all have
+  // completed; the batch is then empty again. REQUIRES: not empty, not running.
   void start(Waiter& waiter) noexcept;
 
   // Issues everything and runs the engine until all have completed. An empty batch succeeds.
@@ -46,7 +49,8 @@ class Batch {
     IoVector vector;
     Storage* storage = nullptr;
   };
-  Result<Item*> add(Storage& storage, StorageOperation operation, IoTag tag, HostOffset offset) noexcept;
+  Result<Item*> add(Storage& storage, StorageOperation operation, IoTag tag,
+                    HostOffset offset) noexcept;
   static void completed(StorageRequest& request, const Result<void>& result) noexcept;
 
   Image::Counters* counters_;
@@ -56,7 +60,12 @@ class Batch {
   Waiter* waiter_ = nullptr;
 };
 
-// Counts a request where the image's counters want it; every submission of meta and image goes through here.
+// Writes zeros as data, so that space is really taken. Blocking, straight-line code only.
+Result<void> write_zero_data(Storage& storage, Image::Counters& counters, HostOffset offset,
+                             std::uint64_t length) noexcept;
+
+// Counts a request where the image's counters want it; every submission of meta and image goes
+// through here.
 void count_request(Image::Counters& counters, const StorageRequest& request) noexcept;
 
 }  // namespace varve

@@ -58,7 +58,8 @@ Answer<Claim> ClusterStore::claim(std::uint64_t wanted) noexcept {
   if (freed) {
     VARVE_ASK(refcounts_->add(freed->first, freed->count, false));
     const std::uint64_t block = refcounts_->geometry().refcount_block_index(freed->first);
-    offers_[block] = (freed->first.value() + freed->count) % refcounts_->geometry().refcounts_per_block();
+    offers_[block] =
+        (freed->first.value() + freed->count) % refcounts_->geometry().refcounts_per_block();
     if (offers_[block] == 0) {
       offers_[block] = kNoOffer;
     }
@@ -76,13 +77,15 @@ Answer<std::optional<ClusterRun>> ClusterStore::find_freed(std::uint64_t wanted)
     if (position == kNoOffer) {
       continue;
     }
-    const std::uint64_t end = append_ <= block_first ? 0 : std::min(per_block, append_ - block_first);
+    const std::uint64_t end =
+        append_ <= block_first ? 0 : std::min(per_block, append_ - block_first);
     if (position < end && refcounts_->has_block(lowest_offer_)) {
       TableCache::Table* block = VARVE_ASK(refcounts_->block(lowest_offer_));
       const std::uint64_t used = nonzero_run(geometry, block->bytes(), position, end - position);
       const std::uint64_t start = position + used;
       if (start < end) {
-        const std::uint64_t free = zero_run(geometry, block->bytes(), start, std::min(wanted, end - start));
+        const std::uint64_t free =
+            zero_run(geometry, block->bytes(), start, std::min(wanted, end - start));
         return std::optional(ClusterRun{HostCluster(block_first + start), free});
       }
     }
@@ -105,7 +108,8 @@ Answer<Nothing> ClusterStore::skip_counted() noexcept {
     }
     TableCache::Table* block = VARVE_ASK(refcounts_->block(index));
     const std::uint64_t position = append_ % per_block;
-    const std::uint64_t used = nonzero_run(geometry, block->bytes(), position, per_block - position);
+    const std::uint64_t used =
+        nonzero_run(geometry, block->bytes(), position, per_block - position);
     append_ += used;
     const std::uint64_t zero_start = position + used;
     if (zero_start < per_block) {
@@ -131,16 +135,18 @@ Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
     }
     return Need{Need::Kind::file_growth, geometry.offset_of(HostCluster(append_ + wanted)), 0};
   }
-  const ClusterRun run{HostCluster(append_),
-                       std::min({wanted, limits_.file_clusters - append_, counted_zero_until_ - append_})};
+  const ClusterRun run{HostCluster(append_), std::min({wanted, limits_.file_clusters - append_,
+                                                       counted_zero_until_ - append_})};
   const std::uint64_t per_block = geometry.refcounts_per_block();
   const std::uint64_t block_index = append_ / per_block;
   VARVE_ASK(refcounts_->add(run.first, run.count, false));
-  const bool nothing_counted_above = counted_zero_until_ % per_block == 0 &&
-                                     refcounts_->block_end() == block_index + 1;
+  const bool nothing_counted_above =
+      counted_zero_until_ % per_block == 0 && refcounts_->block_end() == block_index + 1;
   append_ += run.count;
-  return Claim{run, limits_.growth_is_zero && run.first.value() >= limits_.first_fresh && nothing_counted_above,
-               {round_ + 1}};
+  return Claim{
+      run,
+      limits_.growth_is_zero && run.first.value() >= limits_.first_fresh && nothing_counted_above,
+      {round_ + 1}};
 }
 
 Answer<HostCluster> ClusterStore::reserve_run(std::uint64_t count) noexcept {
@@ -159,13 +165,13 @@ Answer<HostCluster> ClusterStore::reserve_run(std::uint64_t count) noexcept {
     const std::uint64_t index = counted_zero_until_ / per_block;
     if (!refcounts_->has_block(index)) {
       // New blocks stand in front of the run they count, beyond everything there is.
-      const std::uint64_t first = std::max(counted_zero_until_, refcounts_->block_end() * per_block);
+      const std::uint64_t first =
+          std::max(counted_zero_until_, refcounts_->block_end() * per_block);
       return Need{Need::Kind::refcount_growth, geometry.offset_of(HostCluster(first)), count};
     }
     TableCache::Table* block = VARVE_ASK(refcounts_->block(index));
     const std::uint64_t position = counted_zero_until_ % per_block;
-    const std::uint64_t zeros =
-        zero_run(geometry, block->bytes(), position, per_block - position);
+    const std::uint64_t zeros = zero_run(geometry, block->bytes(), position, per_block - position);
     if (zeros == 0) {
       // Counted clusters in the way: what lies before them stays free for single claims.
       offer(HostCluster(append_));

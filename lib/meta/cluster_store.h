@@ -1,10 +1,12 @@
-// The block store: the refcounted cluster space of an image. Clusters are claimed, shared and released here; the active
-// disk, snapshots, state and compressed data are its users. It knows nothing of guests.
+// The block store: the refcounted cluster space of an image. Clusters are claimed, shared and
+// released here; the active disk, snapshots, state and compressed data are its users. It knows
+// nothing of guests.
 //
-// Claim and share change counts in memory; the next flush round writes them before any table (O1). A release is a
-// promise that no table in memory refers to the cluster any more: the count follows only after a round has made the
-// dropping entry durable (O3) and every request that may have seen it has ended (O7). The Reclaimer does that part.
-// Threads: the engine's thread only. No I/O: what is missing is answered as a Need.
+// Claim and share change counts in memory; the next flush round writes them before any table (O1).
+// A release is a promise that no table in memory refers to the cluster any more: the count follows
+// only after a round has made the dropping entry durable (O3) and every request that may have seen
+// it has ended (O7). The Reclaimer does that part. Threads: the engine's thread only. No I/O: what
+// is missing is answered as a Need.
 #pragma once
 
 #include <cstdint>
@@ -33,9 +35,9 @@ struct Claim {
 class ClusterStore {
  public:
   struct Limits {
-    std::uint64_t file_clusters = 0;   // Whole clusters the file has now.
-    std::uint64_t first_fresh = 0;     // First cluster wholly beyond the end the file had when opened.
-    bool fixed_size = false;           // Never ask for growth.
+    std::uint64_t file_clusters = 0;  // Whole clusters the file has now.
+    std::uint64_t first_fresh = 0;  // First cluster wholly beyond the end the file had when opened.
+    bool fixed_size = false;        // Never ask for growth.
     bool growth_is_zero = false;
     std::uint64_t quarantine_max = 0;  // Released clusters beyond which a round is wanted.
   };
@@ -46,56 +48,70 @@ class ClusterStore {
   // The refcount table has grown. Errors: no_memory.
   Result<void> reserve_offers(std::uint64_t table_entries) noexcept;
 
-  // Claims up to `wanted` neighbouring clusters, count 0 -> 1. Freed space first, then the end of the file.
-  // Errors: no_space (fixed-size storage is full), corrupt.
+  // Claims up to `wanted` neighbouring clusters, count 0 -> 1. Freed space first, then the end of
+  // the file. Errors: no_space (fixed-size storage is full), corrupt.
   [[nodiscard]] Answer<Claim> claim(std::uint64_t wanted) noexcept;
 
-  // Sets aside `count` neighbouring clusters at the end of the file; they are then claimed one block at a time with
-  // claim_reserved. For L1, snapshot and refcount tables. A reservation not claimed is forgotten space, nothing more.
+  // Sets aside `count` neighbouring clusters at the end of the file; they are then claimed one
+  // block at a time with claim_reserved. For L1, snapshot and refcount tables. A reservation not
+  // claimed is forgotten space, nothing more.
   [[nodiscard]] Answer<HostCluster> reserve_run(std::uint64_t count) noexcept;
-  // Claims a part of a reservation that lies in one refcount block. Returns how many clusters from `first` are done.
+  // Claims a part of a reservation that lies in one refcount block. Returns how many clusters from
+  // `first` are done.
   [[nodiscard]] Answer<std::uint64_t> claim_reserved(ClusterRun run) noexcept;
 
-  // Adds one reference to each cluster of a run inside one refcount block. REQUIRES: counted already.
-  // Errors: out_of_range (overflow; nothing changed), corrupt.
+  // Adds one reference to each cluster of a run inside one refcount block. REQUIRES: counted
+  // already. Errors: out_of_range (overflow; nothing changed), corrupt.
   [[nodiscard]] Answer<Nothing> share(ClusterRun run) noexcept;
 
-  // Drops one reference of each cluster of the run, later. Never fails: ask has_room_for_drops first.
+  // Drops one reference of each cluster of the run, later. Never fails: ask has_room_for_drops
+  // first.
   void release(ClusterRun run) noexcept;
   // Room for this many separate releases; a Need (round) when a round must come first.
   [[nodiscard]] Answer<Nothing> has_room_for_drops(std::size_t runs) noexcept;
 
   // So much was released that a round should make it durable soon, without anyone waiting for it.
-  [[nodiscard]] bool wants_round() const noexcept { return waiting_clusters_ > limits_.quarantine_max; }
+  [[nodiscard]] bool wants_round() const noexcept {
+    return waiting_clusters_ > limits_.quarantine_max;
+  }
 
   // The file has grown to this many clusters.
   void set_file_clusters(std::uint64_t clusters) noexcept { limits_.file_clusters = clusters; }
   [[nodiscard]] std::uint64_t file_clusters() const noexcept { return limits_.file_clusters; }
   [[nodiscard]] std::uint64_t append_position() const noexcept { return append_; }
-  // Refcount growth has taken `area` at or behind the end for itself; the new blocks count up to `counted_end`, and
-  // everything between the area and there is free.
+  // Refcount growth has taken `area` at or behind the end for itself; the new blocks count up to
+  // `counted_end`, and everything between the area and there is free.
   void growth_took(ClusterRun area, std::uint64_t counted_end) noexcept;
 
-  // --- for Commit and Reclaimer -------------------------------------------------------------------------------------
+  // --- for Commit and Reclaimer
+  // -------------------------------------------------------------------------------------
   struct Drop {
     ClusterRun run;
     std::uint64_t era = 0;
   };
-  void begin_round(std::uint64_t round) noexcept;      // What was released until now rides on this round.
+  void begin_round(
+      std::uint64_t round) noexcept;  // What was released until now rides on this round.
   void end_round(bool is_durable) noexcept;
   [[nodiscard]] bool has_drops() const noexcept {
     return !waiting_.empty() || !riding_.empty() || !durable_.empty();
   }
-  [[nodiscard]] bool has_undurable_drops() const noexcept { return !waiting_.empty() || !riding_.empty(); }
+  [[nodiscard]] bool has_undurable_drops() const noexcept {
+    return !waiting_.empty() || !riding_.empty();
+  }
   // The oldest drop that is durable and idle, or null. While drops are held there is none.
   [[nodiscard]] Drop* next_reclaimable() noexcept;
-  // `count` clusters at the front of the drop have had their counts lowered; those at 0 are free for claims.
+  // `count` clusters at the front of the drop have had their counts lowered; those at 0 are free
+  // for claims.
   void reclaimed(Drop& drop, std::uint64_t count) noexcept;
   // A control operation holds every drop back until what it publishes is durable.
   void hold_drops(bool hold) noexcept { are_drops_held_ = hold; }
   [[nodiscard]] std::uint64_t quarantined_clusters() const noexcept { return quarantined_; }
   // Clusters at or above this one are beyond everything claimed: the file may end there.
   [[nodiscard]] std::uint64_t used_end() const noexcept { return append_; }
+  // Whether nothing is counted from used_end() to the end of the file, as far as is known.
+  [[nodiscard]] bool is_free_to_end() const noexcept {
+    return counted_zero_until_ >= limits_.file_clusters;
+  }
 
  private:
   [[nodiscard]] Answer<std::optional<ClusterRun>> find_freed(std::uint64_t wanted) noexcept;
@@ -108,9 +124,10 @@ class ClusterStore {
   Eras* eras_;
   Limits limits_;
   std::uint64_t round_ = 0;
-  std::uint64_t append_ = 0;             // Next cluster at the end.
+  std::uint64_t append_ = 0;              // Next cluster at the end.
   std::uint64_t counted_zero_until_ = 0;  // Counts in [append_, this) are known to be 0.
-  std::uint64_t unscanned_block_ = 0;    // Blocks from here to unscanned_end_ may hold freed space of earlier sessions.
+  std::uint64_t unscanned_block_ =
+      0;  // Blocks from here to unscanned_end_ may hold freed space of earlier sessions.
   std::uint64_t unscanned_end_ = 0;
   // For each refcount block the lowest place a free cluster may be found, or kNoOffer.
   static constexpr std::uint64_t kNoOffer = ~std::uint64_t{0};

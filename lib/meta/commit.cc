@@ -126,8 +126,8 @@ Result<bool> Commit::issue_tables(const std::vector<TableWrite>& writes, IoTag t
 
 Result<bool> Commit::issue_sectors() noexcept {
   for (const SectorWrite& write : sectors_) {
-    VARVE_TRY(batch_.write(*parts_.file, IoTag::l1, parts_.l1->offset() + write.first * kSectorBytes,
-                           write.copy.bytes()));
+    VARVE_TRY(batch_.write(*parts_.file, IoTag::l1,
+                           parts_.l1->offset() + write.first * kSectorBytes, write.copy.bytes()));
   }
   if (batch_.empty()) {
     return false;
@@ -157,8 +157,8 @@ Result<bool> Commit::issue_barrier(bool is_needed) noexcept {
 }
 
 void Commit::resume(const Result<void>& result) noexcept {
-  const bool was_barrier = step_ == Step::first_barrier || step_ == Step::second_barrier ||
-                           step_ == Step::third_barrier;
+  const bool was_barrier =
+      step_ == Step::first_barrier || step_ == Step::second_barrier || step_ == Step::third_barrier;
   if (!result && was_barrier) {
     poison();
   }
@@ -209,7 +209,8 @@ void Commit::advance(Result<void> result) noexcept {
   finish(result);
 }
 
-void Commit::settle_writes(TableCache& cache, std::vector<TableWrite>& writes, bool written) noexcept {
+void Commit::settle_writes(TableCache& cache, std::vector<TableWrite>& writes,
+                           bool written) noexcept {
   for (const TableWrite& write : writes) {
     cache.end_write(write.offset, write.span, written);
   }

@@ -1,9 +1,10 @@
 // Flush rounds: the one place that decides in which order tables reach the file.
 //
-// A round takes the dirty refcount blocks, L2 tables and L1 sectors as they are when it begins (O3: copies, so that
-// later changes belong to the next round), writes the blocks, a barrier, the tables, a barrier, the sectors, a barrier:
-// at most three, and one when only data is dirty. The first barrier covers every data write that completed before the
-// round began (O2), the blocks every claim the tables show (O1). Drops released before it are durable after it (O3, O7).
+// A round takes the dirty refcount blocks, L2 tables and L1 sectors as they are when it begins (O3:
+// copies, so that later changes belong to the next round), writes the blocks, a barrier, the
+// tables, a barrier, the sectors, a barrier: at most three, and one when only data is dirty. The
+// first barrier covers every data write that completed before the round began (O2), the blocks
+// every claim the tables show (O1). Drops released before it are durable after it (O3, O7).
 // Threads: the engine's thread only.
 #pragma once
 
@@ -33,8 +34,9 @@ class Commit final : private Waiter {
   explicit Commit(const Parts& parts) noexcept : parts_(parts), batch_(*parts.counters) {}
   ~Commit() { VARVE_ASSERT(step_ == Step::idle && !is_scheduled_); }
 
-  // Resumed when everything that completed before this call is durable. The next round that has not begun serves it.
-  // Errors: poisoned, io and no_space of the writes (tables stay dirty: a later flush tries again), no_memory.
+  // Resumed when everything that completed before this call is durable. The next round that has not
+  // begun serves it. Errors: poisoned, io and no_space of the writes (tables stay dirty: a later
+  // flush tries again), no_memory.
   void flush(Waiter& waiter) noexcept;
   // Starts a round soon without waiting for it, when there is anything to write.
   void nudge() noexcept;
@@ -75,10 +77,12 @@ class Commit final : private Waiter {
   void schedule() noexcept;
   void begin() noexcept;
   [[nodiscard]] Result<void> collect() noexcept;
-  [[nodiscard]] Result<void> collect_tables(TableCache& cache, std::vector<TableWrite>& writes) noexcept;
+  [[nodiscard]] Result<void> collect_tables(TableCache& cache,
+                                            std::vector<TableWrite>& writes) noexcept;
   void resume(const Result<void>& result) noexcept override;
   void advance(Result<void> result) noexcept;
-  [[nodiscard]] Result<bool> issue_tables(const std::vector<TableWrite>& writes, IoTag tag) noexcept;
+  [[nodiscard]] Result<bool> issue_tables(const std::vector<TableWrite>& writes,
+                                          IoTag tag) noexcept;
   [[nodiscard]] Result<bool> issue_sectors() noexcept;
   [[nodiscard]] Result<bool> issue_barrier(bool is_needed) noexcept;
   void settle_writes(TableCache& cache, std::vector<TableWrite>& writes, bool written) noexcept;
@@ -99,7 +103,7 @@ class Commit final : private Waiter {
   bool is_data_file_unsynced_ = false;
   bool is_poisoned_ = false;
   bool is_l1_held_ = false;
-  bool is_barrier_file_ = false;       // What the barrier under way covers.
+  bool is_barrier_file_ = false;  // What the barrier under way covers.
   bool is_barrier_data_file_ = false;
 };
 

@@ -1,5 +1,6 @@
-// Eras of requests (rule O7): a cluster dropped now may still be in use by every request that began before. Requests
-// enter and leave; a drop is stamped, and is idle once every request of its era and earlier has left.
+// Eras of requests (rule O7): a cluster dropped now may still be in use by every request that began
+// before. Requests enter and leave; a drop is stamped, and is idle once every request of its era
+// and earlier has left.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +43,8 @@ class Eras {
     }
   }
 
-  // The stamp of something dropped now; later requests belong to a later era where there is room for one.
+  // The stamp of something dropped now; later requests belong to a later era where there is room
+  // for one.
   [[nodiscard]] std::uint64_t seal() noexcept {
     is_sealed_ = true;
     return current_;

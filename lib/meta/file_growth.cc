@@ -21,8 +21,8 @@ void FileGrowth::grow(HostOffset end, Waiter& waiter) noexcept {
   }
   is_running_ = true;
   const std::uint64_t size = file_->size();
-  const std::uint64_t step = std::max(kStepClustersMin * geometry_.cluster_bytes(),
-                                      std::min(size / 4, kStepBytesMax));
+  const std::uint64_t step =
+      std::max(kStepClustersMin * geometry_.cluster_bytes(), std::min(size / 4, kStepBytesMax));
   request_ = StorageRequest();
   request_.operation = StorageOperation::resize;
   request_.offset = round_up(std::max(end.value(), size + step), geometry_.cluster_bytes());

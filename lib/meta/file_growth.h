@@ -1,6 +1,6 @@
-// Makes the file longer in large steps, so that space for new clusters is there before it is needed, reads as zeros, and
-// writes into it do not extend the file one by one.
-// Threads: the engine's thread only.
+// Makes the file longer in large steps, so that space for new clusters is there before it is
+// needed, reads as zeros, and writes into it do not extend the file one by one. Threads: the
+// engine's thread only.
 #pragma once
 
 #include <varve/image.h>
@@ -23,7 +23,8 @@ class FileGrowth {
   FileGrowth(const FileGrowth&) = delete;
   FileGrowth& operator=(const FileGrowth&) = delete;
 
-  // Resumed when the file reaches at least `end`, or the growth under way is done (ask again). Errors: no_space, io.
+  // Resumed when the file reaches at least `end`, or the growth under way is done (ask again).
+  // Errors: no_space, io.
   void grow(HostOffset end, Waiter& waiter) noexcept;
 
  private:

@@ -30,7 +30,8 @@ void FirstWrite::prepare(Waiter& waiter) noexcept {
     batch_.start(*this);
     return;
   }
-  // Without bitmaps, or without the memory to mark them: then their consistency bit is cleared instead.
+  // Without bitmaps, or without the memory to mark them: then their consistency bit is cleared
+  // instead.
   step_ = Step::clearing_bits;
   if (has_bitmaps) {
     header_->autoclear &= ~kAutoclearBitmaps;
@@ -85,7 +86,8 @@ Result<void> FirstWrite::advance() noexcept {
   return {};
 }
 
-// Sets IN_USE in place, one sector-sized write per enabled bitmap that lacks it. False: nothing to write.
+// Sets IN_USE in place, one sector-sized write per enabled bitmap that lacks it. False: nothing to
+// write.
 Result<bool> FirstWrite::mark_bitmaps() noexcept {
   const BitmapsExtension extension = *header_->bitmaps();
   const auto entries =
@@ -94,7 +96,8 @@ Result<bool> FirstWrite::mark_bitmaps() noexcept {
     if ((entry.flags & BitmapEntry::kAuto) == 0 || (entry.flags & BitmapEntry::kInUse) != 0) {
       continue;
     }
-    store_be<std::uint32_t>(directory_.bytes(), entry.flags_offset, entry.flags | BitmapEntry::kInUse);
+    store_be<std::uint32_t>(directory_.bytes(), entry.flags_offset,
+                            entry.flags | BitmapEntry::kInUse);
     VARVE_TRY(batch_.write(*file_, IoTag::bitmap, extension.directory_offset + entry.flags_offset,
                            directory_.bytes().subspan(entry.flags_offset, sizeof(std::uint32_t))));
   }

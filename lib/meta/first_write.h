@@ -1,5 +1,5 @@
-// What the first change of a session owes to programs that come later: unknown autoclear bits are cleared and every
-// enabled bitmap is marked IN_USE (O12), both durable before the change itself.
+// What the first change of a session owes to programs that come later: unknown autoclear bits are
+// cleared and every enabled bitmap is marked IN_USE (O12), both durable before the change itself.
 // Threads: the engine's thread only.
 #pragma once
 

@@ -1,6 +1,6 @@
-// The one writer of the header sector (O6). Callers hand in small patches; each is one write inside the first 512 bytes
-// followed by a barrier, in the order they came.
-// Threads: the engine's thread only.
+// The one writer of the header sector (O6). Callers hand in small patches; each is one write inside
+// the first 512 bytes followed by a barrier, in the order they came. Threads: the engine's thread
+// only.
 #pragma once
 
 #include <algorithm>
@@ -50,15 +50,16 @@ class HeaderPatch {
 
 class HeaderWriter {
  public:
-  HeaderWriter(Storage& file, Image::Counters& counters) noexcept : file_(&file), counters_(&counters) {}
+  HeaderWriter(Storage& file, Image::Counters& counters) noexcept
+      : file_(&file), counters_(&counters) {}
   HeaderWriter(const HeaderWriter&) = delete;
   HeaderWriter& operator=(const HeaderWriter&) = delete;
 
   // `header` is the image's first 512 bytes. Errors: no_memory.
   Result<void> reserve(ConstBytes header) noexcept;
 
-  // One change of the header; owned by the caller until `waiter` is resumed. On success it is durable.
-  // On failure what the sector holds is unknown: the caller must poison the image.
+  // One change of the header; owned by the caller until `waiter` is resumed. On success it is
+  // durable. On failure what the sector holds is unknown: the caller must poison the image.
   struct Update : ListNode<Update> {
     HeaderPatch patch;
     Waiter* waiter = nullptr;

@@ -23,16 +23,42 @@ class L1Table {
 
   [[nodiscard]] std::uint64_t size() const noexcept { return entries_.size(); }
   [[nodiscard]] HostOffset offset() const noexcept { return offset_; }
-  [[nodiscard]] L1Entry entry(std::uint64_t index) const noexcept { return L1Entry(entries_[index]); }
+  [[nodiscard]] L1Entry entry(std::uint64_t index) const noexcept {
+    return L1Entry(entries_[index]);
+  }
   [[nodiscard]] const std::vector<std::uint64_t>& entries() const noexcept { return entries_; }
-  [[nodiscard]] HostOffset offset_of(std::uint64_t index) const noexcept { return offset_ + index * 8; }
+  [[nodiscard]] HostOffset offset_of(std::uint64_t index) const noexcept {
+    return offset_ + index * 8;
+  }
 
   void set(std::uint64_t index, L1Entry entry) noexcept {
     entries_[index] = entry.raw();
     mark_dirty(index / kEntriesPerSector);
   }
   // As set, but the file is brought to the same by other means.
-  void set_in_memory_only(std::uint64_t index, L1Entry entry) noexcept { entries_[index] = entry.raw(); }
+  void set_in_memory_only(std::uint64_t index, L1Entry entry) noexcept {
+    entries_[index] = entry.raw();
+  }
+
+  // The table stands elsewhere, with `entries` slots, the new ones empty; everything counts as
+  // written there. Strong guarantee: throws std::bad_alloc with nothing changed.
+  void relocate(std::uint64_t entries, HostOffset offset) {
+    std::vector<std::uint64_t> moved = entries_;
+    moved.resize(entries, 0);
+    std::vector<bool> clean(divide_up(entries, kEntriesPerSector), false);
+    entries_ = std::move(moved);
+    is_dirty_ = std::move(clean);
+    dirty_sectors_ = 0;
+    offset_ = offset;
+  }
+  // Takes a relocation back: fewer slots at the old place, all of them to be written again.
+  void restore(std::uint64_t entries, HostOffset offset) noexcept {
+    entries_.resize(entries);
+    is_dirty_.resize(divide_up(entries, kEntriesPerSector));
+    is_dirty_.assign(is_dirty_.size(), true);
+    dirty_sectors_ = is_dirty_.size();
+    offset_ = offset;
+  }
 
   [[nodiscard]] bool is_dirty() const noexcept { return dirty_sectors_ != 0; }
 

@@ -28,7 +28,8 @@ Answer<TableCache::Table*> Map::table_of(std::uint64_t l1_index) noexcept {
   return Need{Need::Kind::l2_table, entry.offset(), 0};
 }
 
-Answer<L2Entry> Map::load_entry(const TableCache::Table& table, std::uint64_t index) const noexcept {
+Answer<L2Entry> Map::load_entry(const TableCache::Table& table,
+                                std::uint64_t index) const noexcept {
   const L2Entry entry = L2Entry::load(parts_.geometry, table.bytes(), index);
   const HostOffset where = table.offset() + (index << parts_.geometry.l2_entry_bits());
   const Result<void> valid =
@@ -40,7 +41,8 @@ Answer<L2Entry> Map::load_entry(const TableCache::Table& table, std::uint64_t in
 }
 
 // The run of equal subclusters at `offset` inside its cluster.
-MapExtent Map::first_run(L2Entry entry, GuestOffset offset, bool is_table_exclusive) const noexcept {
+MapExtent Map::first_run(L2Entry entry, GuestOffset offset,
+                         bool is_table_exclusive) const noexcept {
   const Geometry& geometry = parts_.geometry;
   const std::uint64_t in_cluster = geometry.in_cluster(offset.value());
   MapExtent extent;
@@ -52,12 +54,13 @@ MapExtent Map::first_run(L2Entry entry, GuestOffset offset, bool is_table_exclus
   }
   const std::uint64_t subcluster_bytes = geometry.subcluster_bytes();
   auto index = static_cast<std::uint32_t>(in_cluster / subcluster_bytes);
-  const SubclusterKind kind = entry.subcluster(geometry, index);
-  while (index < geometry.subclusters() && entry.subcluster(geometry, index) == kind) {
+  const SubclusterKind kind = entry.subcluster(geometry, index, parts_.has_data_file);
+  while (index < geometry.subclusters() &&
+         entry.subcluster(geometry, index, parts_.has_data_file) == kind) {
     ++index;
   }
   extent.length = index * subcluster_bytes - in_cluster;
-  extent.has_host = entry.has_host() || (parts_.has_data_file && entry.is_copied());
+  extent.has_host = entry.has_host(parts_.has_data_file);
   switch (kind) {
     case SubclusterKind::unallocated:
       extent.kind = MapExtent::Kind::unallocated;
@@ -79,12 +82,13 @@ bool Map::continues(const MapExtent& extent, L2Entry next) const noexcept {
   if (next.is_compressed()) {
     return false;
   }
-  const SubclusterKind kind = next.subcluster(parts_.geometry, 0);
+  const SubclusterKind kind = next.subcluster(parts_.geometry, 0, parts_.has_data_file);
   switch (extent.kind) {
     case MapExtent::Kind::unallocated:
-      return kind == SubclusterKind::unallocated && next.has_host() == extent.has_host;
+      return kind == SubclusterKind::unallocated &&
+             next.has_host(parts_.has_data_file) == extent.has_host;
     case MapExtent::Kind::zero:
-      return kind == SubclusterKind::zero && next.has_host() == extent.has_host;
+      return kind == SubclusterKind::zero && next.has_host(parts_.has_data_file) == extent.has_host;
     case MapExtent::Kind::data:
       return kind == SubclusterKind::data && next.host() == extent.host + extent.length &&
              next.is_copied() == extent.entry.is_copied();
@@ -159,7 +163,8 @@ Answer<Nothing> Map::allocate_table(std::uint64_t l1_index) noexcept {
   return Nothing();
 }
 
-// The table belongs to a snapshot too. Claim, copy and switch happen in one go, so nobody sees a state between.
+// The table belongs to a snapshot too. Claim, copy and switch happen in one go, so nobody sees a
+// state between.
 Answer<Nothing> Map::copy_table(std::uint64_t l1_index, TableCache::Table& shared) noexcept {
   const Geometry& geometry = parts_.geometry;
   const HostOffset old_offset = shared.offset();

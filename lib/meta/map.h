@@ -1,6 +1,6 @@
-// Where do these bytes of the disk live, and what is owed for changing them? Answers with plain values; a table that is
-// not in memory is a Need. Knows no I/O and no requests.
-// Threads: the engine's thread only.
+// Where do these bytes of the disk live, and what is owed for changing them? Answers with plain
+// values; a table that is not in memory is a Need. Knows no I/O and no requests. Threads: the
+// engine's thread only.
 #pragma once
 
 #include <cstdint>
@@ -19,17 +19,19 @@ namespace varve {
 struct MapExtent {
   enum class Kind : std::uint8_t { unallocated, zero, data, compressed };
   Kind kind = Kind::unallocated;
-  bool is_exclusive = false;  // data: only the active disk refers to it: may be overwritten in place.
-  bool has_host = false;      // zero, unallocated: a host cluster is kept behind it.
-  std::uint64_t length = 0;   // Bytes; compressed: to the end of the cluster at most.
-  HostOffset host;            // data: of the first byte.
-  L2Entry entry;              // Of the first cluster.
+  bool is_exclusive =
+      false;              // data: only the active disk refers to it: may be overwritten in place.
+  bool has_host = false;  // zero, unallocated: a host cluster is kept behind it.
+  std::uint64_t length = 0;  // Bytes; compressed: to the end of the cluster at most.
+  HostOffset host;           // data: of the first byte.
+  L2Entry entry;             // Of the first cluster.
 };
 
 // One cluster of the disk, for those who change it.
 struct MapCluster {
   L2Entry entry;
-  bool is_exclusive = false;  // Table and (for an entry with a host) cluster belong to the active disk alone.
+  bool is_exclusive =
+      false;  // Table and (for an entry with a host) cluster belong to the active disk alone.
 };
 
 class Map {
@@ -47,19 +49,21 @@ class Map {
 
   [[nodiscard]] const Geometry& geometry() const noexcept { return parts_.geometry; }
 
-  // The run at `offset`, at most `length` bytes and within one L2 table (longer where no table exists).
-  // REQUIRES: offset inside what the L1 covers. Errors: corrupt, naming the entry's own offset.
+  // The run at `offset`, at most `length` bytes and within one L2 table (longer where no table
+  // exists). REQUIRES: offset inside what the L1 covers. Errors: corrupt, naming the entry's own
+  // offset.
   [[nodiscard]] Answer<MapExtent> find(GuestOffset offset, std::uint64_t length) noexcept;
 
   // The cluster that holds `offset`.
   [[nodiscard]] Answer<MapCluster> cluster_at(GuestOffset offset) noexcept;
 
-  // Makes the L2 table of `offset` present and exclusively ours: allocates it, or copies a shared one.
-  // After this answers Nothing, exchange() may be called for that table until control returns to the engine (H2).
+  // Makes the L2 table of `offset` present and exclusively ours: allocates it, or copies a shared
+  // one. After this answers Nothing, exchange() may be called for that table until control returns
+  // to the engine (H2).
   [[nodiscard]] Answer<Nothing> prepare(GuestOffset offset) noexcept;
 
-  // Replaces the cluster's entry in memory; returns the old one, whose clusters the caller releases (see release).
-  // REQUIRES: prepare(offset) has just answered.
+  // Replaces the cluster's entry in memory; returns the old one, whose clusters the caller releases
+  // (see release). REQUIRES: prepare(offset) has just answered.
   L2Entry exchange(GuestOffset offset, L2Entry entry) noexcept;
 
   // Releases what an entry referred to in the image file. Needs room for two drops.
@@ -71,11 +75,14 @@ class Map {
  private:
   // The table of an L1 slot, or null where none is allocated.
   [[nodiscard]] Answer<TableCache::Table*> table_of(std::uint64_t l1_index) noexcept;
-  [[nodiscard]] Answer<L2Entry> load_entry(const TableCache::Table& table, std::uint64_t index) const noexcept;
-  [[nodiscard]] MapExtent first_run(L2Entry entry, GuestOffset offset, bool is_table_exclusive) const noexcept;
+  [[nodiscard]] Answer<L2Entry> load_entry(const TableCache::Table& table,
+                                           std::uint64_t index) const noexcept;
+  [[nodiscard]] MapExtent first_run(L2Entry entry, GuestOffset offset,
+                                    bool is_table_exclusive) const noexcept;
   [[nodiscard]] bool continues(const MapExtent& extent, L2Entry next) const noexcept;
   [[nodiscard]] Answer<Nothing> allocate_table(std::uint64_t l1_index) noexcept;
-  [[nodiscard]] Answer<Nothing> copy_table(std::uint64_t l1_index, TableCache::Table& shared) noexcept;
+  [[nodiscard]] Answer<Nothing> copy_table(std::uint64_t l1_index,
+                                           TableCache::Table& shared) noexcept;
 
   Parts parts_;
 };

@@ -61,8 +61,8 @@ Result<void> Metadata::reserve(const Config& config, ConstBytes header_sector) n
   // Tables of the whole disk and as many again for copies; more could never be used.
   const std::uint64_t useful_tables = 2 * l1.size() + 16;
   VARVE_TRY(l2.reserve(cache_tables(config.l2_cache_bytes, cluster_bytes, useful_tables)));
-  const std::size_t blocks = cache_tables(config.refcount_cache_bytes, cluster_bytes,
-                                          refcount_table_.size() + 16);
+  const std::size_t blocks =
+      cache_tables(config.refcount_cache_bytes, cluster_bytes, refcount_table_.size() + 16);
   VARVE_TRY(refcounts.reserve(std::move(refcount_table_), header.refcount_table_offset, blocks));
   const StorageCapabilities& storage = file->capabilities();
   ClusterStore::Limits limits;

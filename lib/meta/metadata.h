@@ -52,7 +52,8 @@ class Metadata final : private Waiter {
   Metadata(const Config& config, Loaded loaded);
   ~Metadata();
 
-  // Brings what a question needed; the waiter is resumed, with success to ask again, or with the error.
+  // Brings what a question needed; the waiter is resumed, with success to ask again, or with the
+  // error.
   void satisfy(const Need& need, Waiter& waiter) noexcept;
   // Resumes the waiter from the engine's loop.
   void defer(Waiter& waiter, const Result<void>& result) noexcept;
@@ -60,10 +61,11 @@ class Metadata final : private Waiter {
   // A request has ended: what it held back may be reclaimed.
   void leave_era(std::uint64_t era) noexcept;
 
-  // The dirty bit (O6): taken durably before the first divergence, cleared by the last holder. v3 only; for v2 images
-  // both succeed without a write.
+  // The dirty bit (O6): taken durably before the first divergence, cleared by the last holder. v3
+  // only; for v2 images both succeed without a write.
   void take_dirty(Waiter& waiter, HeaderWriter::Update& update) noexcept;
-  // Adds to `patch` what giving back one hold means for the header; call released_dirty after it is durable.
+  // Adds to `patch` what giving back one hold means for the header; call released_dirty after it is
+  // durable.
   void patch_without_dirty(HeaderPatch& patch) noexcept;
   void released_dirty() noexcept;
 
@@ -89,7 +91,9 @@ class Metadata final : private Waiter {
   bool has_control_operation = false;  // The one slot (H5).
 
   // The storage guest data stands in.
-  [[nodiscard]] Storage& guest_storage() const noexcept { return data_file != nullptr ? *data_file : *file; }
+  [[nodiscard]] Storage& guest_storage() const noexcept {
+    return data_file != nullptr ? *data_file : *file;
+  }
 
  private:
   void resume(const Result<void>& result) noexcept override;  // After every flush round.

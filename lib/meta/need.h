@@ -1,5 +1,6 @@
-// What a question to meta can answer besides its value: something must be brought first. The asker satisfies the need
-// (Metadata::satisfy), is resumed, and asks again. So the mapping and allocation code stays synchronous and free of I/O.
+// What a question to meta can answer besides its value: something must be brought first. The asker
+// satisfies the need (Metadata::satisfy), is resumed, and asks again. So the mapping and allocation
+// code stays synchronous and free of I/O.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct Need {
   };
   Kind kind = Kind::l2_table;
   HostOffset offset;
-  std::uint64_t clusters = 0;  // refcount_growth: so many free clusters must be counted behind the new blocks.
+  std::uint64_t clusters =
+      0;  // refcount_growth: so many free clusters must be counted behind the new blocks.
 };
 
 struct Nothing {};
@@ -50,15 +52,16 @@ class [[nodiscard]] Answer {
 
 }  // namespace varve
 
-// Yields the value; otherwise returns the need or the error to the caller, who must return an Answer.
-#define VARVE_ASK(expression)                      \
-  __extension__({                                  \
-    auto varve_answer = (expression);              \
+// Yields the value; otherwise returns the need or the error to the caller, who must return an
+// Answer.
+#define VARVE_ASK(expression)                             \
+  __extension__({                                         \
+    auto varve_answer = (expression);                     \
     if (const auto* varve_need = varve_answer.need()) {   \
-      return *varve_need;                          \
-    }                                              \
+      return *varve_need;                                 \
+    }                                                     \
     if (const auto* varve_error = varve_answer.error()) { \
-      return *varve_error;                         \
-    }                                              \
-    std::move(*varve_answer);                      \
+      return *varve_error;                                \
+    }                                                     \
+    std::move(*varve_answer);                             \
   })

@@ -51,7 +51,8 @@ void Reclaimer::run() noexcept {
       return;
     }
     if (answer.error() != nullptr) {
-      // The count is lower than it should be: the image is damaged. The rest of the drop stays counted.
+      // The count is lower than it should be: the image is damaged. The rest of the drop stays
+      // counted.
       metadata_->store.reclaimed(*drop, drop->run.count);
     }
   }

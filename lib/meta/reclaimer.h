@@ -1,7 +1,7 @@
-// Lowers the counts of dropped clusters once that is safe (O3, O7): the drop is durable, every request that may have seen
-// the cluster has ended, and, with discard=unmap, the space has been punched out before anyone can claim it again.
-// Works in the background from the engine's loop; a failure leaves the clusters counted: a leak, never damage.
-// Threads: the engine's thread only.
+// Lowers the counts of dropped clusters once that is safe (O3, O7): the drop is durable, every
+// request that may have seen the cluster has ended, and, with discard=unmap, the space has been
+// punched out before anyone can claim it again. Works in the background from the engine's loop; a
+// failure leaves the clusters counted: a leak, never damage. Threads: the engine's thread only.
 #pragma once
 
 #include "meta/batch.h"

@@ -30,7 +30,8 @@ void RefcountGrowth::grow(const Need& need, Waiter& waiter) noexcept {
   batch_.start(*this);
 }
 
-// How many blocks and table clusters are needed so that they count themselves and what was asked for.
+// How many blocks and table clusters are needed so that they count themselves and what was asked
+// for.
 Result<void> RefcountGrowth::plan(const Need& need) noexcept {
   const Geometry& geometry = parts_.refcounts->geometry();
   const std::uint64_t per_block = geometry.refcounts_per_block();
@@ -87,17 +88,17 @@ Result<void> RefcountGrowth::fill_area() noexcept {
   for (std::uint64_t i = 0; i < area_.count; ++i) {
     const std::uint64_t cluster = area_.first.value() + i;
     const std::uint64_t block = cluster / per_block - first_block_;
-    store_refcount(geometry,
-                   area_bytes_.bytes().subspan(block * geometry.cluster_bytes(), geometry.cluster_bytes()),
-                   cluster % per_block, 1);
+    store_refcount(
+        geometry,
+        area_bytes_.bytes().subspan(block * geometry.cluster_bytes(), geometry.cluster_bytes()),
+        cluster % per_block, 1);
   }
   if (table_clusters_ == 0) {
     return {};
   }
   const Bytes table = area_bytes_.bytes().subspan(block_count_ * geometry.cluster_bytes());
   for (std::uint64_t i = 0; i < block_count_; ++i) {
-    new_table_[first_block_ + i] =
-        geometry.offset_of(HostCluster(area_.first.value() + i)).value();
+    new_table_[first_block_ + i] = geometry.offset_of(HostCluster(area_.first.value() + i)).value();
   }
   for (std::uint64_t i = 0; i < new_table_.size(); ++i) {
     store_be(table, i * 8, new_table_[i]);
@@ -112,7 +113,8 @@ Result<void> RefcountGrowth::write_entries() noexcept {
   const std::uint64_t end = round_up((first_block_ + block_count_) * 8, kSectorBytes);
   entry_bytes_ = VARVE_TRY(Buffer::allocate_zeroed(end - begin));
   const std::vector<std::uint64_t>& table = parts_.refcounts->table();
-  for (std::uint64_t index = begin / 8; index < std::min<std::uint64_t>(end / 8, table.size()); ++index) {
+  for (std::uint64_t index = begin / 8; index < std::min<std::uint64_t>(end / 8, table.size());
+       ++index) {
     const bool is_new = index >= first_block_ && index < first_block_ + block_count_;
     const std::uint64_t value =
         is_new ? geometry.offset_of(HostCluster(area_.first.value() + index - first_block_)).value()
@@ -126,9 +128,10 @@ Result<void> RefcountGrowth::write_entries() noexcept {
 void RefcountGrowth::write_header() noexcept {
   // One write inside the first sector switches offset and size together (O5).
   update_.patch = HeaderPatch();
-  update_.patch.set<std::uint64_t>(
-      offsetof(RawHeader, refcount_table_offset),
-      parts_.refcounts->geometry().offset_of(HostCluster(area_.first.value() + block_count_)).value());
+  update_.patch.set<std::uint64_t>(offsetof(RawHeader, refcount_table_offset),
+                                   parts_.refcounts->geometry()
+                                       .offset_of(HostCluster(area_.first.value() + block_count_))
+                                       .value());
   update_.patch.set<std::uint32_t>(offsetof(RawHeader, refcount_table_clusters),
                                    static_cast<std::uint32_t>(table_clusters_));
   update_.waiter = this;
@@ -143,7 +146,8 @@ void RefcountGrowth::resume(const Result<void>& result) noexcept {
     return;
   }
   const bool is_unknown_after_failure = step_ == Step::area_barrier ||
-                                        step_ == Step::entries_barrier || step_ == Step::writing_header;
+                                        step_ == Step::entries_barrier ||
+                                        step_ == Step::writing_header;
   if (!result && is_unknown_after_failure) {
     parts_.commit->poison();
   }
@@ -192,8 +196,7 @@ void RefcountGrowth::install() noexcept {
     const ClusterRun old{geometry.cluster_of(parts_.refcounts->table_offset()),
                          parts_.refcounts->table_clusters()};
     parts_.refcounts->set_table(
-        std::move(new_table_),
-        geometry.offset_of(HostCluster(area_.first.value() + block_count_)));
+        std::move(new_table_), geometry.offset_of(HostCluster(area_.first.value() + block_count_)));
     parts_.store->release(old);
   } else {
     for (std::uint64_t i = 0; i < block_count_; ++i) {
@@ -201,12 +204,10 @@ void RefcountGrowth::install() noexcept {
                                   geometry.offset_of(HostCluster(area_.first.value() + i)));
     }
   }
-  parts_.store->growth_took(area_,
-                            (first_block_ + block_count_) * geometry.refcounts_per_block());
-  const std::uint64_t file_clusters =
-      parts_.file->capabilities().fixed_size
-          ? parts_.store->file_clusters()
-          : geometry.clusters_for(parts_.file->size());
+  parts_.store->growth_took(area_, (first_block_ + block_count_) * geometry.refcounts_per_block());
+  const std::uint64_t file_clusters = parts_.file->capabilities().fixed_size
+                                          ? parts_.store->file_clusters()
+                                          : geometry.clusters_for(parts_.file->size());
   parts_.store->set_file_clusters(std::max(parts_.store->file_clusters(), file_clusters));
 }
 

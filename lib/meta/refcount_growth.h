@@ -1,8 +1,8 @@
 // Makes refcount blocks (and a larger refcount table) where clusters are not counted yet.
 //
-// The new blocks and the new table stand at the first uncounted cluster and describe themselves: area F, table entries F,
-// or area F, header F (O4). Only then is anything they count handed out. One growth at a time; others wait.
-// Threads: the engine's thread only.
+// The new blocks and the new table stand at the first uncounted cluster and describe themselves:
+// area F, table entries F, or area F, header F (O4). Only then is anything they count handed out.
+// One growth at a time; others wait. Threads: the engine's thread only.
 #pragma once
 
 #include <optional>
@@ -30,19 +30,19 @@ class RefcountGrowth final : private Waiter {
   };
   explicit RefcountGrowth(const Parts& parts) noexcept : parts_(parts), batch_(*parts.counters) {}
 
-  // Grows so that the cluster at need.offset is counted, and need.clusters free clusters behind the new blocks. The
-  // waiter is resumed after this growth, or after the one under way: it asks again.
+  // Grows so that the cluster at need.offset is counted, and need.clusters free clusters behind the
+  // new blocks. The waiter is resumed after this growth, or after the one under way: it asks again.
   // Errors: no_space (storage or table limit), no_memory, io, poisoned.
   void grow(const Need& need, Waiter& waiter) noexcept;
 
  private:
   enum class Step : std::uint8_t {
-    idle,            // -> writing_area
-    writing_area,    // -> area_barrier
-    area_barrier,    // -> writing_entries, or writing_header with a new table
+    idle,             // -> writing_area
+    writing_area,     // -> area_barrier
+    area_barrier,     // -> writing_entries, or writing_header with a new table
     writing_entries,  // -> entries_barrier
     entries_barrier,  // -> idle
-    writing_header,  // -> idle
+    writing_header,   // -> idle
   };
   [[nodiscard]] Result<void> plan(const Need& need) noexcept;
   [[nodiscard]] Result<void> fill_area() noexcept;
@@ -57,7 +57,7 @@ class RefcountGrowth final : private Waiter {
   Batch batch_;
   Step step_ = Step::idle;
   WaitList waiters_;
-  std::uint64_t first_block_ = 0;     // Index of the first new block.
+  std::uint64_t first_block_ = 0;  // Index of the first new block.
   std::uint64_t block_count_ = 0;
   std::uint64_t table_clusters_ = 0;  // Of the new table; 0: the old one has room.
   ClusterRun area_;

@@ -43,7 +43,8 @@ Answer<std::uint64_t> Refcounts::count(HostCluster cluster) noexcept {
     return std::uint64_t{0};
   }
   TableCache::Table* table = VARVE_ASK(block(index));
-  return load_refcount(geometry_, table->bytes(), cluster.value() % geometry_.refcounts_per_block());
+  return load_refcount(geometry_, table->bytes(),
+                       cluster.value() % geometry_.refcounts_per_block());
 }
 
 std::uint64_t Refcounts::in_one_block(HostCluster first, std::uint64_t count) const noexcept {
@@ -76,8 +77,8 @@ Answer<Nothing> Refcounts::add(HostCluster first, std::uint64_t count,
     return corrupt_at(Corruption::refcount_too_low, IoTag::refcount_block, where,
                       "a referenced cluster has refcount 0; cluster", cluster);
   }
-  Error error = failure_at(ErrorCode::out_of_range, IoTag::refcount_block, where,
-                           "refcount would overflow");
+  Error error =
+      failure_at(ErrorCode::out_of_range, IoTag::refcount_block, where, "refcount would overflow");
   error.value = stop->value;
   error.limit = geometry_.refcount_max();
   return error;

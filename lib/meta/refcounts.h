@@ -1,5 +1,5 @@
-// The refcount table in memory and its blocks through a cache. Answers "how often is this cluster referenced".
-// Threads: the engine's thread only.
+// The refcount table in memory and its blocks through a cache. Answers "how often is this cluster
+// referenced". Threads: the engine's thread only.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ namespace varve {
 class Refcounts {
  public:
   Refcounts(const Geometry& geometry, Storage& file, Image::Counters& counters) noexcept
-      : geometry_(geometry), blocks_(file, counters, IoTag::refcount_block, geometry.cluster_bytes()) {}
+      : geometry_(geometry),
+        blocks_(file, counters, IoTag::refcount_block, geometry.cluster_bytes()) {}
 
   // Takes the table's entries as found on disk. Errors: no_memory.
   Result<void> reserve(std::vector<std::uint64_t> table, HostOffset table_offset,
@@ -41,14 +42,17 @@ class Refcounts {
   // The count of one cluster; 0 where no block exists.
   [[nodiscard]] Answer<std::uint64_t> count(HostCluster cluster) noexcept;
 
-  // Adds or drops one reference on each cluster of a run that lies in one block. REQUIRES: the block exists.
-  // Errors: corrupt (refcount_too_low: a count of 0 where `must_be_counted`, or a drop below 0); out_of_range
-  // (overflow). On error nothing has changed.
-  [[nodiscard]] Answer<Nothing> add(HostCluster first, std::uint64_t count, bool must_be_counted) noexcept;
+  // Adds or drops one reference on each cluster of a run that lies in one block. REQUIRES: the
+  // block exists. Errors: corrupt (refcount_too_low: a count of 0 where `must_be_counted`, or a
+  // drop below 0); out_of_range (overflow). On error nothing has changed.
+  [[nodiscard]] Answer<Nothing> add(HostCluster first, std::uint64_t count,
+                                    bool must_be_counted) noexcept;
   [[nodiscard]] Answer<Nothing> subtract(HostCluster first, std::uint64_t count) noexcept;
 
   // Growth has made a block, or a whole new table, durable.
-  void set_block(std::uint64_t index, HostOffset offset) noexcept { table_[index] = offset.value(); }
+  void set_block(std::uint64_t index, HostOffset offset) noexcept {
+    table_[index] = offset.value();
+  }
   void set_table(std::vector<std::uint64_t> table, HostOffset offset) noexcept {
     table_ = std::move(table);
     table_offset_ = offset;

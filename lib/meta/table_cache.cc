@@ -189,7 +189,9 @@ TableCache::Table* TableCache::make(HostOffset offset) noexcept {
   return table;
 }
 
-bool TableCache::can_make() noexcept { return find_victim(nullptr) != nullptr || grow(); }
+bool TableCache::can_make() noexcept {
+  return find_victim(nullptr) != nullptr || grow();
+}
 
 bool TableCache::can_copy(Table& source) noexcept {
   return (!source.is_dirty() && source.writers_ == 0) || find_victim(&source) != nullptr || grow();

@@ -1,8 +1,9 @@
-// Tables in memory: a bounded cache of cluster-sized tables (L2 tables, refcount blocks) by their offset in the file.
+// Tables in memory: a bounded cache of cluster-sized tables (L2 tables, refcount blocks) by their
+// offset in the file.
 //
-// The cache never writes. Dirty tables leave it only when a flush round (commit.h) has written a copy of them, so the
-// order of writes is decided in one place. It holds as many tables as it was told, at least two.
-// Threads: the engine's thread only.
+// The cache never writes. Dirty tables leave it only when a flush round (commit.h) has written a
+// copy of them, so the order of writes is decided in one place. It holds as many tables as it was
+// told, at least two. Threads: the engine's thread only.
 #pragma once
 
 #include <memory>
@@ -40,7 +41,8 @@ class TableCache {
     HostOffset offset_;
     Buffer buffer_;
     State state_ = State::empty;
-    std::uint32_t writers_ = 0;      // Rounds that are writing a copy of it: reading it back now would be stale.
+    std::uint32_t writers_ =
+        0;  // Rounds that are writing a copy of it: reading it back now would be stale.
     std::uint64_t dirty_begin_ = 0;  // Bytes; empty when dirty_end_ is 0.
     std::uint64_t dirty_end_ = 0;
     std::uint64_t last_use_ = 0;
@@ -51,7 +53,8 @@ class TableCache {
     Table* hash_next_ = nullptr;
   };
 
-  TableCache(Storage& storage, Image::Counters& counters, IoTag tag, std::uint64_t table_bytes) noexcept;
+  TableCache(Storage& storage, Image::Counters& counters, IoTag tag,
+             std::uint64_t table_bytes) noexcept;
   TableCache(const TableCache&) = delete;
   TableCache& operator=(const TableCache&) = delete;
   ~TableCache();
@@ -69,21 +72,23 @@ class TableCache {
   };
   LoadOutcome load(HostOffset offset, Waiter& waiter) noexcept;
 
-  // A table of zeros at `offset`, wholly dirty; null when there is no room (or no memory, which is the same to callers:
-  // a round frees tables).
+  // A table of zeros at `offset`, wholly dirty; null when there is no room (or no memory, which is
+  // the same to callers: a round frees tables).
   [[nodiscard]] Table* make(HostOffset offset) noexcept;
 
   // Whether make() or copy() would find room now.
   [[nodiscard]] bool can_make() noexcept;
   [[nodiscard]] bool can_copy(Table& source) noexcept;
-  // A copy of `source` at `offset`, wholly dirty; `source` itself may be given up for it when it is clean.
-  // REQUIRES: can_copy(source).
+  // A copy of `source` at `offset`, wholly dirty; `source` itself may be given up for it when it is
+  // clean. REQUIRES: can_copy(source).
   [[nodiscard]] Table& copy(Table& source, HostOffset offset) noexcept;
 
-  // Drops what is cached at `offset`, dirty or not: the cluster is free. False while a round writes or a load reads it.
+  // Drops what is cached at `offset`, dirty or not: the cluster is free. False while a round writes
+  // or a load reads it.
   [[nodiscard]] bool forget(HostOffset offset) noexcept;
 
-  // For rounds: visits dirty tables; marks them clean and busy, or dirty again after a failed write.
+  // For rounds: visits dirty tables; marks them clean and busy, or dirty again after a failed
+  // write.
   template <class Visitor>
   void for_each_dirty(Visitor&& visit) {
     for (const auto& table : tables_) {

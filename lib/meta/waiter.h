@@ -1,7 +1,8 @@
-// Waiting without threads: an operation that needs something stands in a WaitList and is resumed once.
+// Waiting without threads: an operation that needs something stands in a WaitList and is resumed
+// once.
 //
-// resume() is never called from inside the call that started the wait, so an operation may start a wait as its last act.
-// Threads: the engine's thread only.
+// resume() is never called from inside the call that started the wait, so an operation may start a
+// wait as its last act. Threads: the engine's thread only.
 #pragma once
 
 #include <varve/result.h>
@@ -32,6 +33,7 @@ class WaitList {
       waiter->resume(result);
     }
   }
+  [[nodiscard]] Waiter* pop() noexcept { return waiters_.pop_front(); }
   void splice_back(WaitList& other) noexcept { waiters_.splice_back(other.waiters_); }
 
  private:

@@ -1,0 +1,218 @@
+#include "image/compressed_write_operation.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/failure.h"
+#include "image/qcow2_image.h"
+
+namespace varve {
+
+void CompressedWriteOperation::advance(const Result<void>& result) noexcept {
+  if (!result) {
+    end(result);
+    return;
+  }
+  switch (step_) {
+    case Step::writing_plain:
+      cluster_done();
+      break;
+    case Step::waiting_hold:
+      step_ = Step::claiming;
+      break;
+    case Step::writing:
+      step_ = Step::linking;
+      break;
+    default:
+      break;
+  }
+  run();
+}
+
+void CompressedWriteOperation::run() noexcept {
+  bool go_on = true;
+  while (go_on) {
+    switch (step_) {
+      case Step::preparing:
+        go_on = prepare();
+        break;
+      case Step::waiting_buffer:
+        go_on = take_buffer();
+        break;
+      case Step::compressing:
+        go_on = compress();
+        break;
+      case Step::claiming:
+        go_on = claim();
+        break;
+      case Step::linking:
+        go_on = link();
+        break;
+      case Step::writing_plain:
+      case Step::waiting_hold:
+      case Step::writing:
+        return;
+    }
+  }
+}
+
+bool CompressedWriteOperation::prepare() noexcept {
+  const Metadata& metadata = image().metadata();
+  const std::uint64_t cluster_bytes = metadata.geometry.cluster_bytes();
+  const std::uint64_t stop = request().offset + request().length;
+  if (metadata.header.has_data_file()) {
+    end(failure(ErrorCode::unsupported,
+                "compressed clusters cannot stand in an external data file"));
+    return false;
+  }
+  if (!is_aligned(request().offset, cluster_bytes) ||
+      (!is_aligned(stop, cluster_bytes) && stop != image().size())) {
+    end(failure(ErrorCode::invalid_argument, "compressed writes take whole clusters"));
+    return false;
+  }
+  if (!image().metadata().first_write.is_done()) {
+    image().metadata().first_write.prepare(*this);
+    return false;
+  }
+  position_ = request().offset;
+  data_ = VectorCursor(request().vectors, request().vector_count);
+  step_ = Step::waiting_buffer;
+  return true;
+}
+
+bool CompressedWriteOperation::take_buffer() noexcept {
+  if (position_ == request().offset + request().length) {
+    end({});
+    return false;
+  }
+  const Result<Buffer*> taken = image().read_source().scratch->take(*this);
+  if (!taken) {
+    end(taken.error());
+    return false;
+  }
+  scratch_ = *taken;
+  step_ = scratch_ != nullptr ? Step::compressing : Step::waiting_buffer;
+  return scratch_ != nullptr;
+}
+
+bool CompressedWriteOperation::compress() noexcept {
+  const std::uint64_t cluster_bytes = image().metadata().geometry.cluster_bytes();
+  length_ = std::min(cluster_bytes, request().offset + request().length - position_);
+  const Bytes cluster = scratch_->bytes().first(cluster_bytes);
+  VectorCursor(data_).copy_out(cluster.first(length_));
+  zero_bytes(cluster.subspan(length_));
+  // A result that saves nothing is not worth the decompression.
+  const Result<std::size_t> size = image().read_source().codec->compress(
+      cluster, scratch_->bytes().subspan(cluster_bytes, cluster_bytes - 1));
+  if (!size) {
+    end(size.error());
+    return false;
+  }
+  compressed_bytes_ = *size;
+  if (compressed_bytes_ == 0) {
+    return start_plain(length_);
+  }
+  const std::uint64_t index = position_ / cluster_bytes;
+  step_ = Step::waiting_hold;
+  if (!image().holds().take(hold_, Hold::Mode::exclusive, index, index + 1, *this)) {
+    return false;
+  }
+  step_ = Step::claiming;
+  return true;
+}
+
+bool CompressedWriteOperation::start_plain(std::uint64_t length) noexcept {
+  step_ = Step::writing_plain;
+  if (writer_.start(image().write_target(), GuestOffset(position_), length, data_, *this)) {
+    return false;
+  }
+  if (!writer_.result()) {
+    end(writer_.result());
+    return false;
+  }
+  cluster_done();
+  return true;
+}
+
+bool CompressedWriteOperation::claim() noexcept {
+  Metadata& metadata = image().metadata();
+  Answer<CompressedExtent> answer = image().compressed_space().claim(compressed_bytes_);
+  if (answer.need() != nullptr) {
+    metadata.satisfy(*answer.need(), *this);
+    return false;
+  }
+  if (answer.error() != nullptr) {
+    end(*answer.error());
+    return false;
+  }
+  extent_ = *answer;
+  is_claimed_ = true;
+  step_ = Step::writing;
+  vector_ = {scratch_->data() + metadata.geometry.cluster_bytes(), compressed_bytes_};
+  request_ = StorageRequest();
+  request_.operation = StorageOperation::write;
+  request_.tag = IoTag::compressed_data;
+  request_.offset = extent_.offset.value();
+  request_.vectors = &vector_;
+  request_.vector_count = 1;
+  request_.owner = this;
+  request_.complete = [](StorageRequest& done, const Result<void>& result) {
+    auto& operation = *static_cast<CompressedWriteOperation*>(done.owner);
+    operation.image().metadata().commit.note_unsynced(false);
+    operation.advance(result);
+  };
+  count_request(metadata.counters, request_);
+  metadata.file->submit(request_);
+  return false;
+}
+
+bool CompressedWriteOperation::link() noexcept {
+  Metadata& metadata = image().metadata();
+  Answer<Nothing> ready = metadata.store.has_room_for_drops(3);
+  if (ready.has_value()) {
+    ready = metadata.map.prepare(GuestOffset(position_));
+  }
+  if (ready.need() != nullptr) {
+    metadata.satisfy(*ready.need(), *this);
+    return false;
+  }
+  if (ready.error() != nullptr) {
+    end(*ready.error());
+    return false;
+  }
+  const L2Entry entry = L2Entry::compressed(metadata.geometry, extent_);
+  is_claimed_ = false;
+  metadata.map.release(metadata.map.exchange(GuestOffset(position_), entry));
+  cluster_done();
+  return true;
+}
+
+void CompressedWriteOperation::cluster_done() noexcept {
+  data_.advance(length_);
+  position_ += length_;
+  step_ = Step::waiting_buffer;
+  if (hold_.is_held()) {
+    image().holds().give_back(hold_);
+  }
+  image().read_source().scratch->give_back(*std::exchange(scratch_, nullptr));
+}
+
+void CompressedWriteOperation::end(const Result<void>& result) noexcept {
+  step_ = Step::preparing;
+  if (std::exchange(is_claimed_, false)) {
+    image().metadata().store.release(image().metadata().map.clusters_of(extent_));
+  }
+  if (hold_.is_held()) {
+    image().holds().give_back(hold_);
+  }
+  if (Buffer* scratch = std::exchange(scratch_, nullptr)) {
+    image().read_source().scratch->give_back(*scratch);
+  }
+  finish(result);
+}
+
+void CompressedWriteOperation::recycle() noexcept {
+  image().pools().compressed.give_back(*this);
+}
+
+}  // namespace varve

@@ -1,0 +1,243 @@
+// Making a disk larger: straight-line code behind the closed gate.
+
+#include <algorithm>
+#include <cstddef>
+#include <new>
+
+#include "base/failure.h"
+#include "base/try.h"
+#include "image/preallocate.h"
+#include "image/qcow2_image.h"
+#include "meta/ask.h"
+#include "meta/batch.h"
+
+namespace varve {
+namespace {
+
+class Growth {
+ public:
+  Growth(Qcow2Image& image, std::uint64_t new_size)
+      : image_(&image),
+        metadata_(&image.metadata()),
+        old_size_(image.size()),
+        new_size_(new_size),
+        old_l1_entries_(metadata_->l1.size()),
+        old_l1_offset_(metadata_->l1.offset()) {}
+
+  Result<void> run(Preallocation preallocation) {
+    if (!metadata_->first_write.is_done()) {
+      BlockingWaiter waiter(metadata_->file->engine());
+      metadata_->first_write.prepare(waiter);
+      VARVE_TRY(waiter.wait());
+    }
+    VARVE_TRY(drop_beyond_end());
+    VARVE_TRY(flush());
+    const Result<void> grown = grow(preallocation);
+    if (!grown) {
+      take_back();
+    }
+    return grown;
+  }
+
+ private:
+  Result<void> flush() {
+    BlockingWaiter waiter(metadata_->file->engine());
+    metadata_->commit.flush(waiter);
+    return waiter.wait();
+  }
+
+  // What is mapped past the old end (saved machine state, in images of other programs) would show
+  // as disk content.
+  Result<void> drop_beyond_end() {
+    const Geometry& geometry = metadata_->geometry;
+    GuestOffset position(round_up(old_size_, geometry.cluster_bytes()));
+    while (geometry.l1_index(position) < metadata_->l1.size()) {
+      const std::uint64_t left = metadata_->l1.size() * geometry.l2_coverage() - position.value();
+      const MapExtent extent =
+          VARVE_TRY(ask_until(*metadata_, [&] { return metadata_->map.find(position, left); }));
+      const bool is_nothing = extent.kind == MapExtent::Kind::unallocated && !extent.has_host;
+      if (!is_nothing) {
+        VARVE_TRY(ask_until(*metadata_, [&] { return drop_cluster(position); }));
+      }
+      position = GuestOffset(
+          round_down(position.value() + (is_nothing ? extent.length : geometry.cluster_bytes()),
+                     geometry.cluster_bytes()));
+    }
+    return {};
+  }
+
+  Answer<Nothing> drop_cluster(GuestOffset position) {
+    VARVE_ASK(metadata_->store.has_room_for_drops(2));
+    VARVE_ASK(metadata_->map.prepare(position));
+    metadata_->map.release(metadata_->map.exchange(position, L2Entry::unallocated()));
+    return Nothing();
+  }
+
+  Result<void> grow(Preallocation preallocation) {
+    const std::uint64_t entries = metadata_->geometry.l1_entries_for(new_size_);
+    if (entries > metadata_->l1.size()) {
+      VARVE_TRY(make_l1(entries));
+    }
+    metadata_->header.virtual_size = new_size_;
+    VARVE_TRY(zero_new_range());
+    if (preallocation != Preallocation::off) {
+      VARVE_TRY(preallocate_range(*metadata_, GuestOffset(old_size_), GuestOffset(new_size_),
+                                  preallocation));
+    }
+    if (metadata_->data_file != nullptr && metadata_->data_file->size() < new_size_ &&
+        !metadata_->data_file->capabilities().fixed_size) {
+      Batch batch(metadata_->counters);
+      VARVE_TRY(batch.resize(*metadata_->data_file, new_size_));
+      VARVE_TRY(batch.run());
+      metadata_->commit.note_unsynced(true);
+    }
+    VARVE_TRY(flush());
+    return switch_root();
+  }
+
+  // The larger L1 lives in memory until the header switches; rounds do not write it meanwhile (O5).
+  Result<void> make_l1(std::uint64_t entries) {
+    const std::uint64_t clusters = metadata_->geometry.clusters_for(entries * 8);
+    const HostCluster first =
+        VARVE_TRY(ask_until(*metadata_, [&] { return metadata_->store.reserve_run(clusters); }));
+    new_l1_ = {first, 0};
+    while (new_l1_.count < clusters) {
+      const ClusterRun rest{HostCluster(first.value() + new_l1_.count), clusters - new_l1_.count};
+      new_l1_.count +=
+          VARVE_TRY(ask_until(*metadata_, [&] { return metadata_->store.claim_reserved(rest); }));
+    }
+    metadata_->commit.hold_l1(true);
+    metadata_->l1.relocate(entries, metadata_->geometry.offset_of(first));
+    return {};
+  }
+
+  // The rest of the old last cluster, and what a longer backing file would show, must read as
+  // zeros.
+  Result<void> zero_new_range() {
+    const std::uint64_t cluster_end = round_up(old_size_, metadata_->geometry.cluster_bytes());
+    const std::uint64_t backing_end = image_->backing != nullptr ? image_->backing->size() : 0;
+    const std::uint64_t end = std::min(new_size_, std::max(cluster_end, backing_end));
+    if (end <= old_size_) {
+      return {};
+    }
+    struct Done {
+      bool is_done = false;
+      Result<void> result;
+    } done;
+    BlockRequest request;
+    request.operation = BlockOperation::write_zeroes;
+    request.may_unmap = true;
+    request.offset = old_size_;
+    request.length = end - old_size_;
+    request.owner = &done;
+    request.complete = [](BlockRequest& finished, const Result<void>& result) {
+      *static_cast<Done*>(finished.owner) = {true, result};
+    };
+    image_->submit_behind_gate(request);
+    while (!done.is_done) {
+      metadata_->file->engine().wait();
+    }
+    return done.result;
+  }
+
+  Result<void> switch_root() {
+    HeaderWriter::Update update;
+    BlockingWaiter waiter(metadata_->file->engine());
+    if (new_l1_.count != 0) {
+      VARVE_TRY(write_l1());
+      update.patch.set<std::uint32_t>(offsetof(RawHeader, l1_entries),
+                                      static_cast<std::uint32_t>(metadata_->l1.size()));
+      update.patch.set<std::uint64_t>(offsetof(RawHeader, l1_offset),
+                                      metadata_->l1.offset().value());
+    }
+    update.patch.set<std::uint64_t>(offsetof(RawHeader, virtual_size), new_size_);
+    update.waiter = &waiter;
+    metadata_->header_writer.submit(update);
+    if (const Result<void> written = waiter.wait(); !written) {
+      metadata_->commit.poison();
+      return written;
+    }
+    if (new_l1_.count != 0) {
+      const std::uint64_t old_clusters =
+          std::max<std::uint64_t>(1, metadata_->geometry.clusters_for(old_l1_entries_ * 8));
+      metadata_->header.l1_entries = static_cast<std::uint32_t>(metadata_->l1.size());
+      metadata_->header.l1_offset = metadata_->l1.offset();
+      metadata_->commit.hold_l1(false);
+      if (old_l1_entries_ != 0) {
+        metadata_->store.release({metadata_->geometry.cluster_of(old_l1_offset_), old_clusters});
+      }
+    }
+    return {};
+  }
+
+  Result<void> write_l1() {
+    const std::uint64_t bytes = new_l1_.count * metadata_->geometry.cluster_bytes();
+    Buffer copy = VARVE_TRY(Buffer::allocate_zeroed(bytes));
+    metadata_->l1.serialise(0, bytes / kSectorBytes, copy.bytes());
+    Batch batch(metadata_->counters);
+    VARVE_TRY(batch.write(*metadata_->file, IoTag::l1, metadata_->l1.offset(), copy.bytes()));
+    VARVE_TRY(batch.run());
+    VARVE_TRY(batch.flush(*metadata_->file));
+    return batch.run();
+  }
+
+  // The disk is as large as before. Tables made for the new range are dropped with the slots that
+  // held them: leaks.
+  void take_back() {
+    metadata_->header.virtual_size = old_size_;
+    if (new_l1_.count != 0 && metadata_->l1.offset() != old_l1_offset_) {
+      metadata_->l1.restore(old_l1_entries_, old_l1_offset_);
+      metadata_->commit.hold_l1(false);
+      metadata_->store.release(new_l1_);
+    }
+  }
+
+  Qcow2Image* image_;
+  Metadata* metadata_;
+  std::uint64_t old_size_;
+  std::uint64_t new_size_;
+  std::uint64_t old_l1_entries_;
+  HostOffset old_l1_offset_;
+  ClusterRun new_l1_;
+};
+
+}  // namespace
+
+Result<void> Qcow2Image::grow(std::uint64_t new_size, Preallocation preallocation) noexcept {
+  new_size = round_up(std::min(new_size, kHostOffsetEnd), kSectorBytes);
+  if (!metadata_->is_writable) {
+    return failure(ErrorCode::read_only, "the image is open read-only");
+  }
+  if (new_size < size()) {
+    return failure(ErrorCode::unsupported, "disks are not made smaller");
+  }
+  const std::uint64_t size_max = (kL1BytesMax / 8) * metadata_->geometry.l2_coverage();
+  if (new_size > size_max) {
+    Error error = failure(ErrorCode::out_of_range, "size is too large for this cluster_size");
+    error.value = new_size;
+    error.limit = size_max;
+    return error;
+  }
+  if (metadata_->commit.is_poisoned()) {
+    return failure(ErrorCode::poisoned, "an earlier flush failed; reopen the image");
+  }
+  if (metadata_->has_control_operation) {
+    return failure(ErrorCode::busy, "another control operation is under way");
+  }
+  if (new_size == size()) {
+    return {};
+  }
+  metadata_->has_control_operation = true;
+  close_gate_and_wait();
+  Result<void> result;
+  try {
+    result = Growth(*this, new_size).run(preallocation);
+  } catch (const std::bad_alloc&) {
+    result = failure(ErrorCode::no_memory, "cannot grow the disk");
+  }
+  metadata_->has_control_operation = false;
+  open_gate();
+  return result;
+}
+
+}  // namespace varve

@@ -1,0 +1,37 @@
+// What an open image is behind the public Image: one class per format.
+// Threads: the engine's thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include <varve/image.h>
+
+namespace varve {
+
+class ImageCore {
+ public:
+  virtual ~ImageCore() = default;
+
+  virtual void submit(BlockRequest& request) noexcept = 0;
+  virtual Result<void> close() noexcept = 0;
+  virtual Result<void> grow(std::uint64_t new_size, Preallocation preallocation) noexcept = 0;
+  // What this layer alone says; depth and the chain are added above.
+  [[nodiscard]] virtual Result<BlockStatus> layer_status(std::uint64_t offset,
+                                                         std::uint64_t length) noexcept = 0;
+
+  [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
+  [[nodiscard]] virtual ImageFacts facts() const = 0;
+  [[nodiscard]] virtual Storage& storage() const noexcept = 0;
+  [[nodiscard]] virtual const Image::Counters& counters() const noexcept = 0;
+
+  // The next layer; owned here.
+  std::unique_ptr<Image> backing;
+};
+
+// Refuses what no format can do: a range beyond the disk, vectors that do not add up. Nothing
+// otherwise.
+[[nodiscard]] Result<void> validate_request(const BlockRequest& request, std::uint64_t disk_size,
+                                            bool is_writable) noexcept;
+
+}  // namespace varve

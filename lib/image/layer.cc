@@ -1,0 +1,221 @@
+#include "image/layer.h"
+
+#include <algorithm>
+#include <new>
+
+#include "base/checked.h"
+#include "base/failure.h"
+#include "base/try.h"
+#include "format/header.h"
+#include "image/qcow2_image.h"
+#include "image/raw_image.h"
+#include "meta/batch.h"
+#include "meta/recount.h"
+
+namespace varve {
+namespace {
+
+// First look at a table whose length only its content tells.
+constexpr std::uint64_t kSnapshotTableGuessBytes = 64 * kKiB;
+
+// Reads what the file holds, or says that the table lies outside of it.
+Result<Buffer> read_table(Storage& file, IoTag tag, HostOffset offset,
+                          std::uint64_t bytes) noexcept {
+  Image::Counters uncounted;
+  const std::uint64_t file_end = round_up(file.size(), kSectorBytes);
+  if (!range_fits(offset.value(), bytes, file_end)) {
+    return corrupt_at(Corruption::table_beyond_end_of_file, tag, offset.value(),
+                      "the table ends beyond the end of the file; its end", offset.value() + bytes,
+                      file.size());
+  }
+  Buffer buffer = VARVE_TRY(Buffer::allocate(bytes));
+  Batch batch(uncounted);
+  if (bytes != 0) {
+    VARVE_TRY(batch.read(file, tag, offset, buffer.bytes()));
+    VARVE_TRY(batch.run());
+  }
+  return buffer;
+}
+
+Result<std::vector<std::uint64_t>> read_entries(Storage& file, IoTag tag, HostOffset offset,
+                                                std::uint64_t entries) noexcept {
+  const Buffer bytes = VARVE_TRY(read_table(file, tag, offset, entries * 8));
+  try {
+    std::vector<std::uint64_t> values(entries);
+    for (std::uint64_t i = 0; i < entries; ++i) {
+      values[i] = load_be<std::uint64_t>(bytes.bytes(), i * 8);
+    }
+    return values;
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot allocate a table");
+  }
+}
+
+// Reads more where the entries turn out longer than guessed.
+Result<SnapshotTable> read_snapshots(Storage& file, const Header& header) noexcept {
+  const std::uint64_t start = header.snapshot_table_offset.value();
+  if (header.snapshot_count == 0) {
+    return SnapshotTable();
+  }
+  if (start >= file.size()) {
+    return corrupt_at(Corruption::table_beyond_end_of_file, IoTag::snapshot_table, start,
+                      "the snapshot table lies beyond the end of the file", start, file.size());
+  }
+  std::uint64_t bytes = std::min(kSnapshotTableGuessBytes, file.size() - start);
+  while (true) {
+    const Buffer buffer =
+        VARVE_TRY(read_table(file, IoTag::snapshot_table, header.snapshot_table_offset, bytes));
+    Result<SnapshotTable> table =
+        SnapshotTable::parse(buffer.bytes(), header.snapshot_count, header.version, header.geometry,
+                             header.snapshot_table_offset, header.virtual_size);
+    const bool is_too_short = !table && table.error().code == ErrorCode::out_of_range;
+    if (!is_too_short) {
+      return table;
+    }
+    const std::uint64_t more = std::max(table.error().limit, 2 * bytes);
+    const std::uint64_t available = std::min(file.size() - start, kSnapshotTableBytesMax);
+    if (bytes >= available) {
+      return corrupt_at(Corruption::table_beyond_end_of_file, IoTag::snapshot_table, start,
+                        "the snapshot table ends beyond the end of the file; bytes needed",
+                        table.error().limit, available);
+    }
+    bytes = std::min(more, available);
+  }
+}
+
+Result<std::unique_ptr<Storage>> open_data_file(Engine& engine, const Header& header,
+                                                const std::string& directory,
+                                                const OpenOptions& options) noexcept {
+  if (!header.has_data_file() || !options.open_data_file) {
+    return std::unique_ptr<Storage>();
+  }
+  const std::optional<std::string> stored = header.data_file_name();
+  if (!stored || stored->empty()) {
+    return failure(ErrorCode::invalid_argument, "the header does not name the external data file");
+  }
+  const std::string name = VARVE_TRY(resolve_name(directory, *stored));
+  FileOptions file_options = options.file;
+  file_options.writable = options.writable;
+  auto storage = VARVE_TRY(FileAccess{options.opener}.open(engine, name, file_options));
+  if (options.lock) {
+    VARVE_TRY(storage->lock(options.writable, options.force_share));
+  }
+  return storage;
+}
+
+Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& directory,
+                         const OpenOptions& options) {
+  Metadata::Loaded loaded = VARVE_TRY(load_tables(*storage));
+  const Header& header = loaded.header;
+  if (options.writable && header.is_corrupt() && !options.allow_corrupt) {
+    return failure_at(ErrorCode::corrupt, IoTag::header, offsetof(RawHeader, incompatible_features),
+                      "the image is marked corrupt and is not written before it is repaired");
+  }
+  Layer layer;
+  layer.backing_name = header.backing_name;
+  layer.backing_format = header.backing_format().value_or("");
+  auto data_file = VARVE_TRY(open_data_file(storage->engine(), header, directory, options));
+  const bool needs_settling = header.is_dirty() && options.writable;
+  Metadata::Config config;
+  config.file = storage.get();
+  config.data_file = data_file.get();
+  config.writable = options.writable;
+  config.discard = options.discard;
+  config.l2_cache_bytes = options.l2_cache_bytes;
+  config.refcount_cache_bytes = options.refcount_cache_bytes;
+  config.operations_max = options.operations_max;
+  auto metadata = VARVE_TRY(Metadata::make(config, std::move(loaded)));
+  if (needs_settling) {
+    VARVE_TRY(settle(*metadata));
+  }
+  Qcow2Image::Config image_config;
+  image_config.operations_max = options.operations_max;
+  layer.core = VARVE_TRY(Qcow2Image::make(std::move(storage), std::move(data_file),
+                                          std::move(metadata), image_config));
+  return layer;
+}
+
+}  // namespace
+
+Result<Metadata::Loaded> load_tables(Storage& file) noexcept {
+  Metadata::Loaded loaded;
+  // A block device or file may be shorter than a sector-sized look; what is missing reads as zeros.
+  Image::Counters uncounted;
+  Batch batch(uncounted);
+  Buffer start = VARVE_TRY(Buffer::allocate(4 * kKiB));
+  VARVE_TRY(batch.read(file, IoTag::header, HostOffset(0), start.bytes()));
+  VARVE_TRY(batch.run());
+  const std::uint64_t needed = VARVE_TRY(Header::bytes_needed(start.bytes()));
+  Buffer cluster = VARVE_TRY(Buffer::allocate(std::max(needed, kSectorBytes)));
+  VARVE_TRY(batch.read(file, IoTag::header, HostOffset(0), cluster.bytes()));
+  VARVE_TRY(batch.run());
+  loaded.header = VARVE_TRY(Header::parse(cluster.bytes().first(needed)));
+  const Header& header = loaded.header;
+  loaded.header_sector = VARVE_TRY(Buffer::allocate(kSectorBytes));
+  copy_bytes(loaded.header_sector.bytes(), cluster.bytes().first(kSectorBytes));
+  loaded.l1 = VARVE_TRY(read_entries(file, IoTag::l1, header.l1_offset, header.l1_entries));
+  loaded.refcount_table =
+      VARVE_TRY(read_entries(file, IoTag::refcount_table, header.refcount_table_offset,
+                             header.refcount_table_clusters * header.geometry.cluster_bytes() / 8));
+  loaded.snapshots = VARVE_TRY(read_snapshots(file, header));
+  return loaded;
+}
+
+Result<std::unique_ptr<Storage>> FileAccess::open(Engine& engine, const std::string& name,
+                                                  const FileOptions& options) const noexcept {
+  try {
+    return opener != nullptr ? opener->open(engine, name, options)
+                             : open_file(engine, name, options);
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot open a file");
+  }
+}
+
+std::string directory_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string::npos) {
+    return ".";
+  }
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+Result<std::string> resolve_name(const std::string& directory, const std::string& name) noexcept {
+  try {
+    if (name.empty() || name.front() == '/') {
+      return name;
+    }
+    if (directory.empty()) {
+      return failure(ErrorCode::invalid_argument,
+                     "the image names a file relative to itself, but where it stands is not known");
+    }
+    return directory == "." ? name : directory + "/" + name;
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot resolve a file name");
+  }
+}
+
+Result<Layer> open_layer(std::unique_ptr<Storage> storage, const std::string& directory,
+                         const OpenOptions& options) noexcept {
+  try {
+    if (options.writable && options.force_share) {
+      return failure(ErrorCode::invalid_argument, "an image is not shared and written at once");
+    }
+    if (options.writable && storage->capabilities().read_only) {
+      return failure(ErrorCode::read_only, "the storage cannot be written");
+    }
+    if (options.lock) {
+      VARVE_TRY(storage->lock(options.writable, options.force_share));
+    }
+    if (options.format == Format::raw) {
+      Layer layer;
+      layer.core = VARVE_TRY(RawImage::make(std::move(storage), options.writable, options.discard,
+                                            options.operations_max));
+      return layer;
+    }
+    return open_qcow2(std::move(storage), directory, options);
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot open the image");
+  }
+}
+
+}  // namespace varve

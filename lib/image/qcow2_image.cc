@@ -1,0 +1,259 @@
+#include "image/qcow2_image.h"
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "base/failure.h"
+#include "base/try.h"
+#include "meta/blocking_waiter.h"
+#include "meta/shutdown.h"
+
+namespace varve {
+namespace {
+
+// Copy buffers of an image together stay near this, with at least a few whatever the cluster size.
+constexpr std::uint64_t kScratchBytes = 16 * kMiB;
+constexpr std::uint64_t kScratchBuffersMin = 4;
+
+// Requests a control operation makes of its own beside those the gate counts.
+constexpr unsigned kControlRequests = 4;
+
+std::size_t scratch_buffers(std::uint64_t buffer_bytes, unsigned operations_max) {
+  return static_cast<std::size_t>(
+      std::clamp<std::uint64_t>(kScratchBytes / buffer_bytes, kScratchBuffersMin, operations_max));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Qcow2Image>> Qcow2Image::make(std::unique_ptr<Storage> file,
+                                                     std::unique_ptr<Storage> data_file,
+                                                     std::unique_ptr<Metadata> metadata,
+                                                     const Config& config) noexcept {
+  try {
+    auto codec =
+        VARVE_TRY(make_codec(metadata->header.compression, metadata->geometry.cluster_bytes()));
+    auto image = std::make_unique<Qcow2Image>(std::move(file), std::move(data_file),
+                                              std::move(metadata), std::move(codec), config);
+    VARVE_TRY(image->reserve());
+    return image;
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot allocate an image");
+  }
+}
+
+Qcow2Image::Qcow2Image(std::unique_ptr<Storage> file, std::unique_ptr<Storage> data_file,
+                       std::unique_ptr<Metadata> metadata, std::unique_ptr<Codec> codec,
+                       const Config& config)
+    : file_(std::move(file)),
+      data_file_(std::move(data_file)),
+      metadata_(std::move(metadata)),
+      codec_(std::move(codec)),
+      config_(config),
+      fill_pool_(2 * metadata_->geometry.cluster_bytes(),
+                 scratch_buffers(2 * metadata_->geometry.cluster_bytes(), config.operations_max)),
+      codec_pool_(3 * metadata_->geometry.cluster_bytes(),
+                  scratch_buffers(3 * metadata_->geometry.cluster_bytes(), config.operations_max)),
+      compressed_space_(metadata_->geometry, metadata_->store) {}
+
+// One flush operation for each request that may be in flight: a request can always be answered.
+Result<void> Qcow2Image::reserve() noexcept {
+  return pools_.flushes.reserve(*this, config_.operations_max + kControlRequests);
+}
+
+Qcow2Image::~Qcow2Image() {
+  VARVE_ASSERT(in_flight_ == 0 && queue_first_ == nullptr);
+}
+
+ReadSource Qcow2Image::read_source() noexcept {
+  return {metadata_.get(), &metadata_->map, backing.get(), codec_.get(), &codec_pool_};
+}
+
+WriteTarget Qcow2Image::write_target() noexcept {
+  return {read_source(), &holds_, &fill_pool_, size()};
+}
+
+void Qcow2Image::submit(BlockRequest& request) noexcept {
+  request.internal = BlockRequest::Private();
+  if (!can_start() || queue_first_ != nullptr) {
+    (queue_last_ != nullptr ? queue_last_->internal.next : queue_first_) = &request;
+    queue_last_ = &request;
+    return;
+  }
+  dispatch(request);
+}
+
+Operation* Qcow2Image::choose(const BlockRequest& request, const Result<void>& valid) noexcept {
+  Operation* operation = nullptr;
+  Result<void> answer = valid;
+  if (valid && request.length != 0) {
+    switch (request.operation) {
+      case BlockOperation::read:
+        operation = pools_.reads.take(*this);
+        break;
+      case BlockOperation::write:
+        operation = pools_.writes.take(*this);
+        break;
+      case BlockOperation::write_compressed:
+        operation = pools_.compressed.take(*this);
+        break;
+      case BlockOperation::write_zeroes:
+      case BlockOperation::discard:
+        operation = pools_.zeroes.take(*this);
+        break;
+      case BlockOperation::flush:
+        break;
+    }
+    if (operation == nullptr && request.operation != BlockOperation::flush) {
+      answer = failure(ErrorCode::no_memory, "cannot allocate an operation");
+    }
+  }
+  if (operation != nullptr) {
+    return operation;
+  }
+  FlushOperation* flush = pools_.flushes.take(*this);
+  if (flush != nullptr && (!answer || request.operation != BlockOperation::flush)) {
+    flush->answer_with(answer);
+  }
+  return flush;
+}
+
+void Qcow2Image::dispatch(BlockRequest& request) noexcept {
+  Result<void> valid = validate_request(request, size(), metadata_->is_writable);
+  if (valid && metadata_->commit.is_poisoned() && request.operation != BlockOperation::read) {
+    valid = failure(ErrorCode::poisoned, "an earlier flush failed; reopen the image");
+  }
+  if (valid && data_file_ == nullptr && metadata_->header.has_data_file() &&
+      request.operation != BlockOperation::flush) {
+    valid = failure(ErrorCode::unsupported, "the external data file is not open");
+  }
+  begin(*choose(request, valid), request);
+}
+
+void Qcow2Image::begin(Operation& operation, BlockRequest& request) noexcept {
+  ++in_flight_;
+  ++submitting_;
+  operation.begin(request);
+  --submitting_;
+}
+
+void Qcow2Image::submit_behind_gate(BlockRequest& request) noexcept {
+  VARVE_ASSERT(is_gate_closed_);
+  request.internal = BlockRequest::Private();
+  begin(*choose(request, {}), request);
+}
+
+void Qcow2Image::start_queued() noexcept {
+  while (queue_first_ != nullptr && can_start()) {
+    BlockRequest* request = queue_first_;
+    queue_first_ = request->internal.next;
+    queue_last_ = queue_first_ == nullptr ? nullptr : queue_last_;
+    request->internal.next = nullptr;
+    dispatch(*request);
+  }
+}
+
+void Qcow2Image::operation_ended() noexcept {
+  --in_flight_;
+  start_queued();
+  if (is_gate_closed_ && in_flight_ == 0 && gate_waiter_ != nullptr) {
+    std::exchange(gate_waiter_, nullptr)->resume({});
+  }
+}
+
+void Qcow2Image::close_gate(Waiter& waiter) noexcept {
+  VARVE_ASSERT(!is_gate_closed_);
+  is_gate_closed_ = true;
+  if (in_flight_ == 0) {
+    metadata_->defer(waiter, {});
+  } else {
+    gate_waiter_ = &waiter;
+  }
+}
+
+void Qcow2Image::open_gate() noexcept {
+  is_gate_closed_ = false;
+  start_queued();
+}
+
+void Qcow2Image::close_gate_and_wait() noexcept {
+  VARVE_ASSERT(!is_gate_closed_);
+  is_gate_closed_ = true;
+  while (in_flight_ != 0) {
+    file_->engine().wait();
+  }
+}
+
+ImageFacts Qcow2Image::facts() const {
+  const Header& header = metadata_->header;
+  ImageFacts facts;
+  facts.format = Format::qcow2;
+  facts.virtual_size = header.virtual_size;
+  facts.file_size = file_->size();
+  facts.version = header.version;
+  facts.cluster_bytes = static_cast<std::uint32_t>(header.geometry.cluster_bytes());
+  facts.refcount_bits = header.geometry.refcount_bits();
+  facts.compression = header.compression;
+  facts.lazy_refcounts = header.lazy_refcounts();
+  facts.extended_l2 = header.geometry.extended_l2;
+  facts.data_file_raw = (header.autoclear & kAutoclearDataFileRaw) != 0;
+  facts.dirty = header.is_dirty();
+  facts.corrupt = header.is_corrupt();
+  facts.backing_name = header.backing_name;
+  facts.backing_format = header.backing_format().value_or("");
+  facts.data_file_name = header.data_file_name().value_or("");
+  facts.snapshot_count = static_cast<std::uint32_t>(metadata_->snapshots.entries.size());
+  return facts;
+}
+
+Result<BlockStatus> Qcow2Image::layer_status(std::uint64_t offset, std::uint64_t length) noexcept {
+  BlockingWaiter waiter(file_->engine());
+  while (true) {
+    Answer<MapExtent> answer = metadata_->map.find(GuestOffset(offset), length);
+    if (const Need* need = answer.need()) {
+      metadata_->satisfy(*need, waiter);
+      VARVE_TRY(waiter.wait());
+      continue;
+    }
+    if (const Error* error = answer.error()) {
+      return *error;
+    }
+    BlockStatus status;
+    status.length = answer->length;
+    status.allocated = answer->kind != MapExtent::Kind::unallocated;
+    status.zero = answer->kind == MapExtent::Kind::zero;
+    status.compressed = answer->kind == MapExtent::Kind::compressed;
+    status.data = answer->kind == MapExtent::Kind::data || status.compressed;
+    if (answer->kind == MapExtent::Kind::data) {
+      status.has_host_offset = true;
+      status.host_offset = answer->host.value();
+    } else if (status.zero && answer->has_host) {
+      status.has_host_offset = true;
+      status.host_offset = answer->entry.host().value() + metadata_->geometry.in_cluster(offset);
+    }
+    return status;
+  }
+}
+
+// Everything durable, what was dropped given back, the file cut to what is used.
+Result<void> Qcow2Image::close() noexcept {
+  if (std::exchange(is_closed_, true)) {
+    return {};
+  }
+  close_gate_and_wait();
+  Result<void> result;
+  if (metadata_->is_writable) {
+    result = shut_down(*metadata_);
+  }
+  file_->unlock();
+  if (data_file_ != nullptr) {
+    data_file_->unlock();
+  }
+  if (backing != nullptr) {
+    const Result<void> backing_result = backing->close();
+    result = result ? backing_result : result;
+  }
+  return result;
+}
+
+}  // namespace varve

@@ -1,0 +1,112 @@
+// An open qcow2 image: takes guest requests in, hands each to an operation, bounds how many run,
+// and holds what they share. Control operations close the gate to have the image to themselves.
+// Threads: the engine's thread only.
+#pragma once
+
+#include <memory>
+
+#include "image/compressed_write_operation.h"
+#include "image/flush_operation.h"
+#include "image/image_core.h"
+#include "image/operation.h"
+#include "image/range_writer.h"
+#include "image/read_operation.h"
+#include "image/scratch.h"
+#include "image/write_operation.h"
+#include "image/zero_operation.h"
+#include "meta/compressed_space.h"
+#include "meta/holds.h"
+#include "meta/metadata.h"
+
+namespace varve {
+
+class Qcow2Image final : public ImageCore {
+ public:
+  struct Config {
+    unsigned operations_max = 128;
+  };
+  // Owns the storages. Errors: no_memory.
+  static Result<std::unique_ptr<Qcow2Image>> make(std::unique_ptr<Storage> file,
+                                                  std::unique_ptr<Storage> data_file,
+                                                  std::unique_ptr<Metadata> metadata,
+                                                  const Config& config) noexcept;
+  Qcow2Image(std::unique_ptr<Storage> file, std::unique_ptr<Storage> data_file,
+             std::unique_ptr<Metadata> metadata, std::unique_ptr<Codec> codec,
+             const Config& config);
+  ~Qcow2Image() override;
+
+  void submit(BlockRequest& request) noexcept override;
+  Result<void> close() noexcept override;
+  Result<void> grow(std::uint64_t new_size, Preallocation preallocation) noexcept override;
+  [[nodiscard]] Result<BlockStatus> layer_status(std::uint64_t offset,
+                                                 std::uint64_t length) noexcept override;
+  [[nodiscard]] std::uint64_t size() const noexcept override {
+    return metadata_->header.virtual_size;
+  }
+  [[nodiscard]] ImageFacts facts() const override;
+  [[nodiscard]] Storage& storage() const noexcept override { return *file_; }
+  [[nodiscard]] const Image::Counters& counters() const noexcept override {
+    return metadata_->counters;
+  }
+
+  // For operations.
+  [[nodiscard]] Metadata& metadata() const noexcept { return *metadata_; }
+  [[nodiscard]] Holds& holds() noexcept { return holds_; }
+  [[nodiscard]] CompressedSpace& compressed_space() noexcept { return compressed_space_; }
+  [[nodiscard]] ReadSource read_source() noexcept;
+  [[nodiscard]] WriteTarget write_target() noexcept;
+  struct Pools {
+    OperationPool<ReadOperation> reads;
+    OperationPool<WriteOperation> writes;
+    OperationPool<ZeroOperation> zeroes;
+    OperationPool<CompressedWriteOperation> compressed;
+    OperationPool<FlushOperation> flushes;
+  };
+  [[nodiscard]] Pools& pools() noexcept { return pools_; }
+  void operation_ended() noexcept;
+  // Requests are being taken in: completions wait for the engine's loop.
+  [[nodiscard]] bool is_submitting() const noexcept { return submitting_ != 0; }
+
+  // For control operations: while closed, new requests wait; `waiter` is resumed when none is in
+  // flight.
+  void close_gate(Waiter& waiter) noexcept;
+  void open_gate() noexcept;
+  // The same, running the engine until the requests in flight have ended.
+  void close_gate_and_wait() noexcept;
+  // A control operation's own request, unchecked, while the gate is closed.
+  void submit_behind_gate(BlockRequest& request) noexcept;
+
+  // Snapshots that are open as images of their own; deleting one of them is busy (H4). By L1
+  // offset.
+  std::vector<HostOffset> open_snapshots;
+
+ private:
+  [[nodiscard]] Result<void> reserve() noexcept;
+  void dispatch(BlockRequest& request) noexcept;
+  void begin(Operation& operation, BlockRequest& request) noexcept;
+  void start_queued() noexcept;
+  [[nodiscard]] Operation* choose(const BlockRequest& request, const Result<void>& valid) noexcept;
+  [[nodiscard]] bool can_start() const noexcept {
+    return !is_gate_closed_ && in_flight_ < config_.operations_max;
+  }
+
+  std::unique_ptr<Storage> file_;
+  std::unique_ptr<Storage> data_file_;
+  std::unique_ptr<Metadata> metadata_;
+  std::unique_ptr<Codec> codec_;
+  Config config_;
+  Holds holds_;
+  ScratchPool fill_pool_;
+  ScratchPool codec_pool_;
+  CompressedSpace compressed_space_;
+  Pools pools_;
+  BlockRequest* queue_first_ = nullptr;
+  BlockRequest* queue_last_ = nullptr;
+  unsigned in_flight_ = 0;
+  unsigned submitting_ = 0;
+  bool is_gate_closed_ = false;
+  bool is_closed_ = false;
+  Waiter* gate_waiter_ = nullptr;
+};
+
+}  // namespace varve

@@ -1,0 +1,50 @@
+// A raw image: the storage is the disk.
+// Threads: the engine's thread only.
+#pragma once
+
+#include <memory>
+
+#include "image/image_core.h"
+
+namespace varve {
+
+class RawImage final : public ImageCore {
+ public:
+  static Result<std::unique_ptr<RawImage>> make(std::unique_ptr<Storage> storage, bool is_writable,
+                                                DiscardMode discard,
+                                                unsigned operations_max) noexcept;
+  RawImage(std::unique_ptr<Storage> storage, bool is_writable, DiscardMode discard,
+           unsigned operations_max);
+  ~RawImage() override;
+
+  void submit(BlockRequest& request) noexcept override;
+  Result<void> close() noexcept override;
+  Result<void> grow(std::uint64_t new_size, Preallocation preallocation) noexcept override;
+  [[nodiscard]] Result<BlockStatus> layer_status(std::uint64_t offset,
+                                                 std::uint64_t length) noexcept override;
+  [[nodiscard]] std::uint64_t size() const noexcept override;
+  [[nodiscard]] ImageFacts facts() const override;
+  [[nodiscard]] Storage& storage() const noexcept override { return *storage_; }
+  [[nodiscard]] const Image::Counters& counters() const noexcept override { return counters_; }
+
+ private:
+  struct Slot {
+    RawImage* image = nullptr;
+    BlockRequest* block = nullptr;
+    StorageRequest request;
+  };
+  void start(Slot& slot, BlockRequest& request) noexcept;
+  void finish(Slot& slot, const Result<void>& result) noexcept;
+
+  std::unique_ptr<Storage> storage_;
+  bool is_writable_;
+  bool can_discard_;
+  bool is_closed_ = false;
+  Image::Counters counters_;
+  std::vector<Slot> slots_;
+  std::vector<Slot*> free_;
+  BlockRequest* queue_first_ = nullptr;
+  BlockRequest* queue_last_ = nullptr;
+};
+
+}  // namespace varve
