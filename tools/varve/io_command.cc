@@ -161,7 +161,7 @@ std::optional<std::uint64_t> take_count(const std::string& text) {
   std::string complaint;
   const std::optional<std::uint64_t> count = parse_count(text, complaint);
   if (!count) {
-    print("{}\n", complaint);
+    print("{}{}\n", complaint, text);
   }
   return count;
 }

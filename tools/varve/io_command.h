@@ -25,6 +25,11 @@ class IoArguments {
   // before operands.
   int next_option(const char* letters);
 
+  // The argument at `index` in the order getopt has made.
+  [[nodiscard]] std::string moved(int index) const {
+    return pointers_[static_cast<std::size_t>(index)];
+  }
+
   // What is left once next_option has answered -1.
   [[nodiscard]] std::vector<std::string> operands() const;
 

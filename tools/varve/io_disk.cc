@@ -4,6 +4,7 @@
 
 #include "io_functions.h"
 #include "io_open.h"
+#include "io_parse.h"
 #include "io_transfer.h"
 #include "messages.h"
 
@@ -70,9 +71,11 @@ const char* find_size_problem(const ImageFacts& facts, std::uint64_t size,
     return "The new size must be a multiple of 512";
   }
   if (size < facts.virtual_size) {
-    return preallocation == Preallocation::off
-               ? "truncate: making a disk smaller is not supported; only a larger size works"
-               : "Preallocation can't be used for shrinking an image";
+    if (preallocation == Preallocation::off) {
+      return "truncate: making a disk smaller is not supported; only a larger size works";
+    }
+    return facts.format == Format::raw ? "Cannot use preallocation for shrinking files"
+                                       : "Preallocation can't be used for shrinking an image";
   }
   return nullptr;
 }
@@ -154,11 +157,12 @@ bool io_truncate(IoSession& session, const IoCommand& command, IoArguments& argu
     }
   }
   const std::vector<std::string> operands = arguments.operands();
-  if (operands.empty()) {
-    return print_io_usage(command);
-  }
-  const std::optional<std::uint64_t> size = take_count(operands[0]);
+  // qemu-io names the first argument in its complaint, whichever it is.
+  std::string complaint;
+  const std::optional<std::uint64_t> size =
+      parse_count(operands.empty() ? "" : operands[0], complaint);
   if (!size) {
+    print("{}{}\n", complaint, arguments.moved(1));
     return false;
   }
   session.async().finish_deferred();

@@ -67,8 +67,9 @@ bool change_option(const IoSession& session, ReopenRequest& request, const std::
   } else if (key == "backing") {
     complaint = fmt::format("Cannot find device='' nor node-name='{}'", value);
   } else if (key == "file.filename") {
-    complaint = "Cannot change the option 'filename'";
-  } else if (!is_tuning_option(key) && !(key == "driver" && value == session.format())) {
+    complaint = value == session.filename() ? "" : "Cannot change the option 'filename'";
+  } else if (!(is_tuning_option(key) && session.format() == "qcow2") &&
+             !(key == "driver" && value == session.format())) {
     complaint = fmt::format("Cannot change the option '{}'", key);
   }
   if (!complaint.empty()) {

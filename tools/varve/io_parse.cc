@@ -36,7 +36,6 @@ std::optional<std::uint64_t> parse_count(std::string_view text, std::string& com
   complaint = parsed.status == SizeStatus::malformed
                   ? "Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- "
                   : "Parsing error: argument too large -- ";
-  complaint += text;
   return std::nullopt;
 }
 

@@ -13,7 +13,8 @@ namespace varve::tool {
 // The words of a line. Only spaces separate them; nothing quotes.
 [[nodiscard]] std::vector<std::string> split_words(std::string_view line);
 
-// A number of bytes of at most 2^63 - 1. On failure `complaint` says what qemu-io prints.
+// A number of bytes of at most 2^63 - 1. On failure `complaint` is what qemu-io prints before
+// the text.
 [[nodiscard]] std::optional<std::uint64_t> parse_count(std::string_view text,
                                                        std::string& complaint);
 

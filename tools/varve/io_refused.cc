@@ -65,10 +65,8 @@ bool io_zone_range(IoSession&, const IoCommand& command, IoArguments& arguments)
 }
 
 bool io_zone_append(IoSession&, const IoCommand& command, IoArguments& arguments) {
-  for (int letter = 0; (letter = arguments.next_option("pq")) != -1;) {
-    if (letter == '?') {
-      return print_io_usage(command);
-    }
+  while (arguments.next_option("pq") != -1) {
+    // qemu-io goes on after a letter it does not know, too.
   }
   for (const std::string& operand : arguments.operands()) {
     if (!take_count(operand)) {

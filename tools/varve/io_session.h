@@ -57,6 +57,7 @@ class IoSession {
   [[nodiscard]] Context& context() const { return context_; }
   [[nodiscard]] IoAsyncQueue& async() { return async_; }
   [[nodiscard]] const std::string& format() const { return opened_->format; }
+  [[nodiscard]] const std::string& filename() const { return opened_->filename; }
 
   // REQUIRES of what follows: is_open().
   [[nodiscard]] Image& image() const { return *opened_->image; }

@@ -111,12 +111,12 @@ int check_no_fallback(const IoSession& session, const WritePlan& plan) {
 int check_compressed(const IoSession& session, const WritePlan& plan) {
   Image& image = session.image();
   const ImageFacts facts = image.facts();
-  if (facts.format != Format::qcow2 || !facts.data_file_name.empty()) {
-    return EOPNOTSUPP;
-  }
   const std::uint64_t end = plan.offset + plan.count;
   if (end > session.size()) {
     return EIO;
+  }
+  if (facts.format != Format::qcow2 || !facts.data_file_name.empty()) {
+    return EOPNOTSUPP;
   }
   const bool tail_whole = plan.count % facts.cluster_bytes == 0 || end == session.size();
   if (plan.offset % facts.cluster_bytes != 0 || !tail_whole) {

@@ -1,0 +1,191 @@
+#include "tool_io/side_by_side.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include "model/qemu_img.h"
+
+namespace varve::testing {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read_text(const std::string& path) {
+  std::ifstream stream(path, std::ios::binary);
+  std::ostringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+std::string quoted(const std::string& text) {
+  return "'" + std::regex_replace(text, std::regex("'"), "'\\''") + "'";
+}
+
+// Runs a shell line in `folder`; programs are looked up in `path` first.
+Outcome run_line(const std::string& folder, const std::string& path, const std::string& line) {
+  const std::string command = "cd " + quoted(folder) + " && PATH=" + quoted(path) + ":$PATH && { " +
+                              line + "\n} >../output 2>../errors";
+  const int status = std::system(command.c_str());
+  Outcome outcome;
+  outcome.output = read_text(folder + "/../output");
+  outcome.errors = read_text(folder + "/../errors");
+  outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return outcome;
+}
+
+// One program's workplace: a folder of links named qemu-io and qemu-img, and one for the images.
+struct Workplace {
+  std::string programs;
+  std::string images;
+};
+
+Workplace make_workplace(const std::string& root, const std::string& io, const std::string& img) {
+  Workplace place{root + "/programs", root + "/images"};
+  fs::create_directories(place.programs);
+  fs::create_directories(place.images);
+  fs::create_symlink(io, place.programs + "/qemu-io");
+  fs::create_symlink(img, place.programs + "/qemu-img");
+  return place;
+}
+
+std::string command_line(const Script& script) {
+  std::string line = "qemu-io";
+  for (const std::string& argument : script.arguments) {
+    line += " " + quoted(argument);
+  }
+  return line + " <../input";
+}
+
+// Differences between the disks; empty when they are equal.
+std::string compare_disks(const std::string& qemu_img, const Workplace& qemu,
+                          const Workplace& ours) {
+  std::string differences;
+  for (const fs::directory_entry& entry : fs::directory_iterator(qemu.images)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("disk.", 0) != 0) {
+      continue;
+    }
+    const std::string mine = ours.images + "/" + name;
+    const std::string format = name == "disk.raw" ? "raw" : "qcow2";
+    const model::CommandResult compared = model::run_command(
+        {qemu_img, "compare", "-f", format, "-F", format, entry.path().string(), mine});
+    if (compared.status != 0) {
+      differences += name + ": " + compared.output;
+    }
+    if (format == "qcow2") {
+      const model::CommandResult checked =
+          model::run_command({qemu_img, "check", "-f", "qcow2", mine});
+      if (checked.status != 0) {
+        differences += name + ": " + checked.output;
+      }
+    }
+  }
+  return differences;
+}
+
+std::string describe(const std::string& what, const std::string& theirs, const std::string& ours) {
+  return theirs == ours ? ""
+                        : what + " differ\n--- qemu-io\n" + theirs + "--- varve\n" + ours + "---\n";
+}
+
+}  // namespace
+
+std::string find_programs(Programs& programs) {
+  programs.varve = std::string(VARVE_BINARY_DIR) + "/bin/varve";
+  if (!fs::exists(programs.varve)) {
+    return "the tool is not built";
+  }
+  const char* folder = std::getenv("VARVE_QEMU10");
+  programs.qemu_folder = folder == nullptr ? "" : folder;
+  if (programs.qemu_folder.empty()) {
+    const model::CommandResult found = model::run_command({"sh", "-c", "command -v qemu-io"});
+    programs.qemu_folder = fs::path(found.output).parent_path().string();
+  }
+  const model::CommandResult version =
+      model::run_command({programs.qemu_folder + "/qemu-io", "--version"});
+  if (version.output.find("version 10.") == std::string::npos) {
+    return "QEMU 10's qemu-io is missing";
+  }
+  return "";
+}
+
+std::string normalise(const std::string& text) {
+  static const std::regex kReport(", 1 ops; .*ops/sec\\)");
+  static const std::regex kFigures("(^|\n)([0-9]+),1,[0-9:.]*,[0-9.inf]*,[0-9.inf]*");
+  return std::regex_replace(std::regex_replace(text, kReport, ", 1 ops; TIME"), kFigures,
+                            "$1$2,1,TIME");
+}
+
+std::string compare(const Programs& programs, const Script& script, Maker maker) {
+  const model::TemporaryFolder folder;
+  const std::string qemu_io = programs.qemu_folder + "/qemu-io";
+  const std::string qemu_img = programs.qemu_folder + "/qemu-img";
+  const Workplace qemu = make_workplace(folder.file("qemu"), qemu_io, qemu_img);
+  const Workplace ours = make_workplace(folder.file("varve"), programs.varve, programs.varve);
+  const bool by_qemu = maker == Maker::qemu;
+  const std::string setup = "IMG=" + quoted(by_qemu ? qemu_img : programs.varve) +
+                            "; IO=" + quoted(by_qemu ? qemu_io : programs.varve + " io") + "; " +
+                            script.setup;
+  std::string differences;
+  Outcome outcomes[2];
+  for (const bool mine : {false, true}) {
+    const Workplace& place = mine ? ours : qemu;
+    std::ofstream(place.images + "/../input", std::ios::binary) << script.input;
+    if (!script.setup.empty()) {
+      const Outcome prepared = run_line(place.images, "/usr/bin", "set -e; " + setup);
+      if (prepared.status != 0) {
+        return "setup failed: " + prepared.output + prepared.errors;
+      }
+    }
+    outcomes[mine ? 1 : 0] = run_line(place.images, place.programs, command_line(script));
+  }
+  differences += describe("outputs", normalise(outcomes[0].output), normalise(outcomes[1].output));
+  differences += describe("messages", outcomes[0].errors, outcomes[1].errors);
+  differences += describe("exit codes", std::to_string(outcomes[0].status) + "\n",
+                          std::to_string(outcomes[1].status) + "\n");
+  return differences + compare_disks(qemu_img, qemu, ours);
+}
+
+void expect_same(const std::vector<Script>& scripts) {
+  Programs programs;
+  if (const std::string missing = find_programs(programs); !missing.empty()) {
+    if (model::programs_are_required()) {
+      FAIL() << missing;
+    }
+    GTEST_SKIP() << missing;
+  }
+  for (const Script& script : scripts) {
+    EXPECT_EQ(compare(programs, script, Maker::qemu), "") << script.name << ", image by qemu-img";
+    EXPECT_EQ(compare(programs, script, Maker::varve), "") << script.name << ", image by varve";
+  }
+}
+
+Script with_arguments(const std::string& name, const std::vector<std::string>& arguments) {
+  return Script{name, "$IMG create -q -f qcow2 disk.qcow2 4M; $IMG create -q -f raw disk.raw 1M",
+                arguments, ""};
+}
+
+Script on_qcow2(const std::string& name, const std::vector<std::string>& commands) {
+  Script script = with_arguments(name, {});
+  for (const std::string& command : commands) {
+    script.arguments.insert(script.arguments.end(), {"-c", command});
+  }
+  script.arguments.emplace_back("disk.qcow2");
+  return script;
+}
+
+Script on_raw(const std::string& name, const std::vector<std::string>& commands) {
+  Script script = on_qcow2(name, commands);
+  script.arguments.back() = "disk.raw";
+  script.arguments.insert(script.arguments.begin(), {"-f", "raw"});
+  return script;
+}
+
+}  // namespace varve::testing
