@@ -292,6 +292,7 @@ void print_images(const std::vector<Description>& images, bool json, bool chain)
 int run_info(Context& context, int argc, char** argv) {
   ImageArgument argument;
   argument.open_backing = false;
+  argument.open_data_file = false;
   bool json = false;
   bool chain = false;
   bool verbose = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "host_holes.h"
 #include "image_argument.h"
 #include "messages.h"
 #include "options.h"
@@ -134,14 +135,22 @@ class Printer {
   bool first_ = true;
 };
 
-// The rest of the last sector, which the file lacks.
-BlockStatus past_end(const Image& image, std::uint64_t offset, std::uint64_t end) {
-  const bool raw = image.facts().format == Format::raw;
-  return {.length = end - offset,
-          .zero = true,
-          .allocated = true,
-          .has_host_offset = raw,
-          .host_offset = raw ? offset : 0};
+// What the run beginning at `offset` is. A raw image lies in its file byte for byte, also where the
+// file ends within the last sector.
+Result<BlockStatus> status_at(Image& image, std::uint64_t offset, std::uint64_t end, bool raw) {
+  BlockStatus status{.length = end - offset, .zero = true, .allocated = true};
+  if (offset < image.size()) {
+    const Result<BlockStatus> told = image.status(offset, end - offset, true);
+    if (!told) {
+      return told;
+    }
+    status = *told;
+  }
+  if (raw && !status.has_host_offset) {
+    status.has_host_offset = true;
+    status.host_offset = offset;
+  }
+  return status;
 }
 
 int print_map(Context& context, const Request& request, OpenedImage& opened) {
@@ -149,22 +158,20 @@ int print_map(Context& context, const Request& request, OpenedImage& opened) {
     print("{:<16}{:<16}{:<16}{}\n", "Offset", "Length", "Mapped to", "File");
   }
   Image& image = *opened.image;
+  const bool raw = image.facts().format == Format::raw;
+  const HostHoles holes(context, image);
   Printer printer(context, request.json, request.start, data_files(opened));
   const std::uint64_t size = (image.size() + 511) / 512 * 512;
   const std::uint64_t end =
       size - std::min(request.start, size) > request.length ? request.start + request.length : size;
   for (std::uint64_t offset = request.start; offset < end;) {
-    Run run{offset, {}};
-    if (offset < image.size()) {
-      const Result<BlockStatus> status = image.status(offset, end - offset, true);
-      if (!status) {
-        context.error("Failed to read image metadata: {}", short_words(status.error()));
-        return 1;
-      }
-      run.status = *status;
-    } else {
-      run.status = past_end(image, offset, end);
+    const Result<BlockStatus> status = status_at(image, offset, end, raw);
+    if (!status) {
+      context.error("Failed to read image metadata: {}", short_words(status.error()));
+      return 1;
     }
+    Run run{offset, *status};
+    holes.refine(run.status);
     if (!printer.add(run)) {
       return 1;
     }

@@ -1,7 +1,8 @@
 #include "messages.h"
 
 #include <array>
-#include <cstring>
+#include <cerrno>
+#include <optional>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -42,6 +43,23 @@ constexpr std::array<Words, 20> kHeaderWords = {{
     {Corruption::extension_beyond_header, "Header extension too large", false},
 }};
 
+// Versions and features nobody here knows, told by the field of the header that asks for them.
+std::optional<std::string> unsupported_words(const Error& error) {
+  constexpr std::uint64_t kVersionOffset = 4;
+  constexpr std::uint64_t kIncompatibleOffset = 72;
+  if (error.code != ErrorCode::unsupported || error.tag != IoTag::header) {
+    return std::nullopt;
+  }
+  if (error.offset == kVersionOffset) {
+    return fmt::format("Unsupported qcow2 version {}", error.value);
+  }
+  if (error.offset == kIncompatibleOffset) {
+    return fmt::format("Unsupported qcow2 feature(s): Unknown incompatible feature: {:x}",
+                       error.value);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string system_words(int os_errno) {
@@ -75,6 +93,9 @@ std::string open_words(const Error& error, const std::string& filename, bool wri
                  ? fmt::format("{}{}", words.text, error.value)
                  : words.text;
     }
+  }
+  if (const std::optional<std::string> words = unsupported_words(error)) {
+    return *words;
   }
   if (error.os_errno != 0 && error.code != ErrorCode::corrupt) {
     return fmt::format("Could not open '{}': {}", filename, system_words(error.os_errno));

@@ -1,0 +1,125 @@
+#include "side_by_side.h"
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include <sys/wait.h>
+
+namespace varve::tool {
+
+namespace {
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+int run_shell(const std::string& line) {
+  const int status = std::system(line.c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+std::string quoted(const std::string& text) {
+  std::string result = "'";
+  for (const char c : text) {
+    result += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  }
+  return result + "'";
+}
+
+// The folder of a qemu-img of version 10 or later; empty when there is none.
+std::string find_qemu() {
+  const char* named = std::getenv("VARVE_QEMU10");
+  std::string program = named == nullptr ? "" : std::string(named) + "/qemu-img";
+  if (program.empty()) {
+    std::istringstream path(std::getenv("PATH") == nullptr ? "" : std::getenv("PATH"));
+    for (std::string folder; program.empty() && std::getline(path, folder, ':');) {
+      if (std::filesystem::exists(folder + "/qemu-img")) {
+        program = folder + "/qemu-img";
+      }
+    }
+  }
+  const std::string version = model::run_command({program, "--version"}).output;
+  const std::size_t number = version.find("version ");
+  if (number == std::string::npos || std::atoi(version.c_str() + number + 8) < 10) {
+    return {};
+  }
+  return std::filesystem::path(program).parent_path().string();
+}
+
+}  // namespace
+
+std::string SideBySide::tool_path() {
+#ifdef VARVE_TOOL
+  return VARVE_TOOL;
+#else
+  return {};
+#endif
+}
+
+void SideBySide::SetUp() {
+  if (tool_path().empty() || !std::filesystem::exists(tool_path())) {
+    GTEST_SKIP() << "the tool is not built";
+  }
+  theirs_ = find_qemu();
+  if (theirs_.empty()) {
+    GTEST_SKIP() << "there is no qemu-img of QEMU 10 (see VARVE_QEMU10)";
+  }
+  images_ = temporary_.file("images");
+  ours_ = temporary_.file("ours");
+  std::filesystem::create_directories(images_);
+  std::filesystem::create_directories(ours_);
+  std::filesystem::create_symlink(tool_path(), ours_ + "/qemu-img");
+}
+
+Outcome SideBySide::run(const std::string& script, const std::string& programs) {
+  // The same path for both, so that names in messages agree.
+  const std::string work = temporary_.file("work");
+  const std::string output = temporary_.file("output");
+  const std::string errors = temporary_.file("errors");
+  Outcome outcome;
+  outcome.status = run_shell(
+      "rm -rf " + quoted(work) + " && cp -a --sparse=always " + quoted(images_) + " " +
+      quoted(work) + " && cd " + quoted(work) + " && PATH=" + quoted(programs) + ":\"$PATH\" " +
+      "bash -c " + quoted(script) + " >" + quoted(output) + " 2>" + quoted(errors) + " </dev/null");
+  outcome.output = read_text(output);
+  outcome.errors = read_text(errors);
+  return outcome;
+}
+
+void SideBySide::prepare(const std::string& script) {
+  ASSERT_EQ(run_shell("cd " + quoted(images_) + " && PATH=" + quoted(theirs_) +
+                      ":\"$PATH\" bash -ec " + quoted(script) + " >/dev/null"),
+            0)
+      << script;
+}
+
+Outcome SideBySide::run_ours(const std::string& script) {
+  return run(script, ours_);
+}
+Outcome SideBySide::run_theirs(const std::string& script) {
+  return run(script, theirs_);
+}
+
+void SideBySide::expect_same(const std::vector<std::string>& scripts) {
+  for (const std::string& script : scripts) {
+    const Outcome theirs = run_theirs(script);
+    const Outcome ours = run_ours(script);
+    EXPECT_EQ(ours.output, theirs.output) << script;
+    EXPECT_EQ(ours.errors, theirs.errors) << script;
+    EXPECT_EQ(ours.status, theirs.status) << script;
+  }
+}
+
+void SideBySide::expect_output(const std::string& script, const std::string& output) {
+  const Outcome ours = run_ours(script);
+  EXPECT_EQ(ours.output, output) << script << "\n" << ours.errors;
+  EXPECT_EQ(ours.status, 0) << script << "\n" << ours.errors;
+}
+
+}  // namespace varve::tool

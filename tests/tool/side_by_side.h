@@ -1,0 +1,54 @@
+// The same command lines given to QEMU's qemu-img and to the tool called by that name; output,
+// errors and exit codes must be the same, byte for byte.
+//
+// QEMU 10 is named by VARVE_QEMU10 or is the one installed. Where it is missing or older, tests
+// skip what needs it: its words have changed from version to version.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "model/qemu_img.h"
+
+namespace varve::tool {
+
+struct Outcome {
+  std::string output;
+  std::string errors;
+  int status = -1;
+  friend bool operator==(const Outcome&, const Outcome&) = default;
+};
+
+// A folder with images in it, and the two programs to run there.
+class SideBySide : public ::testing::Test {
+ protected:
+  void SetUp() override;
+
+  // Makes images with QEMU, in the folder that every command starts from.
+  void prepare(const std::string& script);
+
+  // Runs a shell script, in which qemu-img is the program under test, in a copy of the folder.
+  [[nodiscard]] Outcome run_ours(const std::string& script);
+  [[nodiscard]] Outcome run_theirs(const std::string& script);
+
+  // Each script gives the same with both.
+  void expect_same(const std::vector<std::string>& scripts);
+
+  // The script succeeds with the tool, and says exactly this.
+  void expect_output(const std::string& script, const std::string& output);
+
+  [[nodiscard]] const std::string& folder() const { return images_; }
+  // The program under its own name.
+  [[nodiscard]] static std::string tool_path();
+
+ private:
+  [[nodiscard]] Outcome run(const std::string& script, const std::string& programs);
+  model::TemporaryFolder temporary_;
+  std::string images_;
+  std::string ours_;    // Folder with the tool as qemu-img.
+  std::string theirs_;  // Folder with QEMU's.
+};
+
+}  // namespace varve::tool
