@@ -47,10 +47,14 @@ class Examiner {
     return examination_.ask_qemu && !image->is_dirty() && !excuse ? ask_qemu(file_) : std::nullopt;
   }
 
-  static Verdict ask_qemu(const sim::SparseBytes& bytes) {
+  Verdict ask_qemu(const sim::SparseBytes& bytes) {
+    if (!has_program("qemu-img")) {
+      return programs_are_required() ? Verdict("qemu-img is required") : std::nullopt;
+    }
     TemporaryFolder folder;
     const std::string path = folder.file("image.qcow2");
-    return bytes.save(path) ? qemu_check(path) : Verdict("the image cannot be saved");
+    const bool saved = bytes.save(path) && lab_.backing().content.save(folder.file(kBackingName));
+    return saved ? qemu_check(path) : Verdict("the image cannot be saved");
   }
 
   Verdict look_read_only() {

@@ -53,6 +53,9 @@ struct Start {
   bool used = false;
   [[nodiscard]] std::string name() const { return geometry.name + (used ? "Used" : "Blank"); }
 };
+std::ostream& operator<<(std::ostream& stream, const Start& start) {
+  return stream << start.name();
+}
 
 class Exhaustive : public testing::TestWithParam<Start> {
  protected:

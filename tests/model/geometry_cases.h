@@ -2,6 +2,7 @@
 // every state can be looked at, of shapes that stress different tables.
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,9 @@ struct GeometryCase {
   [[nodiscard]] std::uint64_t cluster_bytes() const noexcept { return create.cluster_bytes; }
   [[nodiscard]] bool can_snapshot() const noexcept { return create.refcount_bits > 1; }
 };
+inline std::ostream& operator<<(std::ostream& stream, const GeometryCase& geometry) {
+  return stream << geometry.name;
+}
 
 inline const char* const kBackingName = "backing.raw";
 

@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,9 @@ struct ModelOptions {
   std::uint64_t seed = 1;
   bool ask_qemu = true;
 };
+inline std::ostream& operator<<(std::ostream& stream, const ModelOptions& options) {
+  return stream << options.name;
+}
 
 class ModelRunner {
  public:

@@ -14,6 +14,9 @@ struct ImageCase {
   const char* options;
   bool snapshots;
 };
+std::ostream& operator<<(std::ostream& stream, const ImageCase& image) {
+  return stream << image.name;
+}
 
 class ReferenceReader : public testing::TestWithParam<ImageCase> {
  protected:

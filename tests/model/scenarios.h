@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -84,5 +85,8 @@ struct ScenarioCase {
   [[nodiscard]] std::string name() const { return scenario.name + "_" + geometry.name; }
 };
 [[nodiscard]] std::vector<ScenarioCase> scenario_cases();
+inline std::ostream& operator<<(std::ostream& stream, const ScenarioCase& parameter) {
+  return stream << parameter.name();
+}
 
 }  // namespace varve::model
