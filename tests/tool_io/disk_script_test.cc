@@ -21,8 +21,9 @@ TEST(DiskScript, Discards) {
 TEST(DiskScript, TellsWhatIsAllocated) {
   expect_same({
       on_qcow2("fresh", {"map", "alloc 0", "alloc 0 4M", "length", "l", "info", "i"}),
-      on_qcow2("parts", {"write -q 0 64k", "write -q 1M 1", "write -zq 2M 64k", "map", "alloc 0",
-                         "a 0 12M", "alloc 1 5", "alloc 64k 1M", "alloc 5M", "alloc 12M 1"}),
+      on_qcow2("parts",
+               {"write -q 0 64k", "write -q 1M 1", "write -q 2M 64k", "write -zq 2M 64k", "map",
+                "alloc 0", "a 0 12M", "alloc 1 5", "alloc 64k 1M", "alloc 5M", "alloc 12M 1"}),
       on_qcow2("wrong", {"alloc", "alloc x", "alloc 0 x", "alloc 0 1 1", "alloc -1", "alloc 8E",
                          "alloc 0 8E", "map 1", "length 1", "info 1", "m", "alloc 0 3G"}),
       on_raw("raw", {"map", "alloc 0", "alloc 0 3M", "length", "info", "write -q 4k 4k", "map"}),
@@ -31,17 +32,19 @@ TEST(DiskScript, TellsWhatIsAllocated) {
 
 TEST(DiskScript, TellsSizesOfEmptyAndOddDisks) {
   Script empty = on_qcow2("empty", {"info", "map", "length", "alloc 0", "read 0 0", "read 0 1"});
-  empty.setup = "$IMG create -q -f qcow2 disk.qcow2 0";
+  empty.setup = "$IMG create -q -f qcow2 empty.qcow2 0";
+  empty.arguments.back() = "empty.qcow2";
   Script empty_raw =
       on_raw("empty raw", {"map", "length", "info", "alloc 0", "read 0 0", "read 0 1"});
-  empty_raw.setup = "$IMG create -q -f raw disk.raw 0";
+  empty_raw.setup = "truncate -s 0 disk.raw";
   Script options = on_qcow2("options", {"info"});
   options.setup =
       "$IMG create -q -f qcow2 -o lazy_refcounts=on,refcount_bits=1,"
       "compression_type=zstd,cluster_size=4k disk.qcow2 10G";
   Script data_file = on_qcow2(
       "data file", {"info", "write -P 4 0 64k", "map", "read -P 4 0 64k", "write -c 64k 64k"});
-  data_file.setup = "$IMG create -q -f qcow2 -o data_file=data disk.qcow2 4M";
+  data_file.setup = "$IMG create -q -f qcow2 -o data_file=data outside.qcow2 4M";
+  data_file.arguments.back() = "outside.qcow2";
   expect_same({empty, empty_raw, options, data_file});
 }
 

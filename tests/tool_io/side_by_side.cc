@@ -123,34 +123,47 @@ std::string normalise(const std::string& text) {
                             "$1$2,1,TIME");
 }
 
-std::string compare(const Programs& programs, const Script& script, Maker maker) {
+Preparation::Preparation(const Programs& programs, Maker maker)
+    : programs_(programs), maker_(maker) {}
+
+Preparation::~Preparation() = default;
+
+std::string Preparation::images(const std::string& setup) {
+  const auto found = folders_.find(setup);
+  if (found != folders_.end()) {
+    return found->second->file("images");
+  }
+  auto folder = std::make_unique<model::TemporaryFolder>();
+  std::string images = folder->file("images");
+  fs::create_directories(images);
+  const bool by_qemu = maker_ == Maker::qemu;
+  const std::string img = by_qemu ? programs_.qemu_folder + "/qemu-img" : programs_.varve;
+  const std::string io = by_qemu ? programs_.qemu_folder + "/qemu-io" : programs_.varve + " io";
+  const Outcome outcome = run_line(
+      images, "/usr/bin", "set -e; IMG=" + quoted(img) + "; IO=" + quoted(io) + "; " + setup);
+  EXPECT_EQ(outcome.status, 0) << setup << ": " << outcome.output << outcome.errors;
+  folders_.emplace(setup, std::move(folder));
+  return images;
+}
+
+std::string compare(const Programs& programs, const Script& script, const std::string& images) {
   const model::TemporaryFolder folder;
-  const std::string qemu_io = programs.qemu_folder + "/qemu-io";
   const std::string qemu_img = programs.qemu_folder + "/qemu-img";
-  const Workplace qemu = make_workplace(folder.file("qemu"), qemu_io, qemu_img);
+  const Workplace qemu =
+      make_workplace(folder.file("qemu"), programs.qemu_folder + "/qemu-io", qemu_img);
   const Workplace ours = make_workplace(folder.file("varve"), programs.varve, programs.varve);
-  const bool by_qemu = maker == Maker::qemu;
-  const std::string setup = "IMG=" + quoted(by_qemu ? qemu_img : programs.varve) +
-                            "; IO=" + quoted(by_qemu ? qemu_io : programs.varve + " io") + "; " +
-                            script.setup;
-  std::string differences;
   Outcome outcomes[2];
   for (const bool mine : {false, true}) {
     const Workplace& place = mine ? ours : qemu;
+    fs::copy(images, place.images);
     std::ofstream(place.images + "/../input", std::ios::binary) << script.input;
-    if (!script.setup.empty()) {
-      const Outcome prepared = run_line(place.images, "/usr/bin", "set -e; " + setup);
-      if (prepared.status != 0) {
-        return "setup failed: " + prepared.output + prepared.errors;
-      }
-    }
     outcomes[mine ? 1 : 0] = run_line(place.images, place.programs, command_line(script));
   }
-  differences += describe("outputs", normalise(outcomes[0].output), normalise(outcomes[1].output));
-  differences += describe("messages", outcomes[0].errors, outcomes[1].errors);
-  differences += describe("exit codes", std::to_string(outcomes[0].status) + "\n",
-                          std::to_string(outcomes[1].status) + "\n");
-  return differences + compare_disks(qemu_img, qemu, ours);
+  return describe("outputs", normalise(outcomes[0].output), normalise(outcomes[1].output)) +
+         describe("messages", outcomes[0].errors, outcomes[1].errors) +
+         describe("exit codes", std::to_string(outcomes[0].status) + "\n",
+                  std::to_string(outcomes[1].status) + "\n") +
+         compare_disks(qemu_img, qemu, ours);
 }
 
 void expect_same(const std::vector<Script>& scripts) {
@@ -161,9 +174,15 @@ void expect_same(const std::vector<Script>& scripts) {
     }
     GTEST_SKIP() << missing;
   }
+  Preparation by_qemu(programs, Maker::qemu);
+  Preparation by_varve(programs, Maker::varve);
   for (const Script& script : scripts) {
-    EXPECT_EQ(compare(programs, script, Maker::qemu), "") << script.name << ", image by qemu-img";
-    EXPECT_EQ(compare(programs, script, Maker::varve), "") << script.name << ", image by varve";
+    EXPECT_EQ(compare(programs, script, by_qemu.images(script.setup)), "")
+        << script.name << ", image by qemu-img";
+    if (script.setup.find("$IMG") != std::string::npos) {
+      EXPECT_EQ(compare(programs, script, by_varve.images(script.setup)), "")
+          << script.name << ", image by varve";
+    }
   }
 }
 
@@ -173,7 +192,7 @@ Script with_arguments(const std::string& name, const std::vector<std::string>& a
 }
 
 Script on_qcow2(const std::string& name, const std::vector<std::string>& commands) {
-  Script script = with_arguments(name, {});
+  Script script{name, "$IMG create -q -f qcow2 disk.qcow2 4M", {}, ""};
   for (const std::string& command : commands) {
     script.arguments.insert(script.arguments.end(), {"-c", command});
   }
@@ -183,6 +202,7 @@ Script on_qcow2(const std::string& name, const std::vector<std::string>& command
 
 Script on_raw(const std::string& name, const std::vector<std::string>& commands) {
   Script script = on_qcow2(name, commands);
+  script.setup = "truncate -s 1M disk.raw";
   script.arguments.back() = "disk.raw";
   script.arguments.insert(script.arguments.begin(), {"-f", "raw"});
   return script;

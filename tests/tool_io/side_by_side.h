@@ -2,8 +2,12 @@
 // they say, their exit codes and the disks they leave behind.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
+
+#include "model/qemu_img.h"
 
 namespace varve::testing {
 
@@ -34,9 +38,27 @@ enum class Maker { qemu, varve };
 // Times and throughput replaced by words.
 [[nodiscard]] std::string normalise(const std::string& text);
 
-// What differs between the two programs; empty when nothing does. The disks named `disk.*` must be
-// equal afterwards and QEMU must find nothing wrong with ours.
-[[nodiscard]] std::string compare(const Programs& programs, const Script& script, Maker maker);
+// Folders of images, made once for every setup.
+class Preparation {
+ public:
+  Preparation(const Programs& programs, Maker maker);
+  ~Preparation();
+  Preparation(const Preparation&) = delete;
+  Preparation& operator=(const Preparation&) = delete;
+  // The folder that `setup` fills.
+  [[nodiscard]] std::string images(const std::string& setup);
+
+ private:
+  const Programs& programs_;
+  Maker maker_;
+  std::map<std::string, std::unique_ptr<model::TemporaryFolder>> folders_;
+};
+
+// What differs between the two programs, each run beside a copy of the folder `images`; empty when
+// nothing does. The disks named `disk.*` must be equal afterwards and QEMU must find nothing wrong
+// with ours.
+[[nodiscard]] std::string compare(const Programs& programs, const Script& script,
+                                  const std::string& images);
 
 // Runs every script on images of either maker.
 void expect_same(const std::vector<Script>& scripts);
