@@ -24,7 +24,7 @@ int run_shell(const std::string& line) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-std::string quoted(const std::string& text) {
+std::string shell_quoted(const std::string& text) {
   std::string result = "'";
   for (const char c : text) {
     result += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -83,18 +83,19 @@ Outcome SideBySide::run(const std::string& script, const std::string& programs) 
   const std::string output = temporary_.file("output");
   const std::string errors = temporary_.file("errors");
   Outcome outcome;
-  outcome.status = run_shell(
-      "rm -rf " + quoted(work) + " && cp -a --sparse=always " + quoted(images_) + " " +
-      quoted(work) + " && cd " + quoted(work) + " && PATH=" + quoted(programs) + ":\"$PATH\" " +
-      "bash -c " + quoted(script) + " >" + quoted(output) + " 2>" + quoted(errors) + " </dev/null");
+  outcome.status = run_shell("rm -rf " + shell_quoted(work) + " && cp -a --sparse=always " +
+                             shell_quoted(images_) + " " + shell_quoted(work) + " && cd " +
+                             shell_quoted(work) + " && PATH=" + shell_quoted(programs) +
+                             ":\"$PATH\" " + "bash -c " + shell_quoted(script) + " >" +
+                             shell_quoted(output) + " 2>" + shell_quoted(errors) + " </dev/null");
   outcome.output = read_text(output);
   outcome.errors = read_text(errors);
   return outcome;
 }
 
 void SideBySide::prepare(const std::string& script) {
-  ASSERT_EQ(run_shell("cd " + quoted(images_) + " && PATH=" + quoted(theirs_) +
-                      ":\"$PATH\" bash -ec " + quoted(script) + " >/dev/null"),
+  ASSERT_EQ(run_shell("cd " + shell_quoted(images_) + " && PATH=" + shell_quoted(theirs_) +
+                      ":\"$PATH\" bash -ec " + shell_quoted(script) + " >/dev/null"),
             0)
       << script;
 }

@@ -1,7 +1,9 @@
 #include "size_text.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <cstdio>
 
 namespace varve::tool {
@@ -73,20 +75,17 @@ ParsedSize parse_decimal(std::string_view text) {
   std::uint64_t whole = 0;
   const bool has_digits = !text.empty() && digit_value(text.front(), 10) >= 0;
   const bool fits = take_integer(text, 10, whole);
-  long double fraction = 0;
-  bool has_fraction = false;
+  double fraction = 0;
   if (!text.empty() && text.front() == '.') {
     text.remove_prefix(1);
-    long double weight = 0.1L;
-    if (!has_digits && (text.empty() || digit_value(text.front(), 10) < 0)) {
+    const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+    if (!has_digits && digits == 0) {
       return kMalformed;
     }
-    while (!text.empty() && digit_value(text.front(), 10) >= 0) {
-      fraction += weight * static_cast<long double>(digit_value(text.front(), 10));
-      weight /= 10;
-      text.remove_prefix(1);
-    }
-    has_fraction = fraction > 0;
+    // In double precision, as scripts know it: 7.9E is not the nearest byte.
+    const std::string decimal = "0." + std::string(text.substr(0, digits)) + "0";
+    std::from_chars(decimal.data(), decimal.data() + decimal.size(), fraction);
+    text.remove_prefix(digits);
   } else if (!has_digits) {
     return kMalformed;
   }
@@ -95,7 +94,7 @@ ParsedSize parse_decimal(std::string_view text) {
     shift = suffix_shift(text.front());
     text.remove_prefix(1);
   }
-  if (shift < 0 || !text.empty() || (has_fraction && shift == 0)) {
+  if (shift < 0 || !text.empty() || (fraction > 0 && shift == 0)) {
     return kMalformed;
   }
   const std::uint64_t unit = std::uint64_t{1} << static_cast<unsigned>(shift);
@@ -103,7 +102,7 @@ ParsedSize parse_decimal(std::string_view text) {
   if (!fits || __builtin_mul_overflow(whole, unit, &bytes)) {
     return kOutOfRange;
   }
-  const auto part = static_cast<std::uint64_t>(fraction * static_cast<long double>(unit) + 0.5L);
+  const auto part = static_cast<std::uint64_t>(fraction * static_cast<double>(unit) + 0.5);
   if (__builtin_add_overflow(bytes, part, &bytes)) {
     return kOutOfRange;
   }
@@ -133,16 +132,17 @@ std::string format_size(std::uint64_t bytes) {
   static constexpr std::array<const char*, 7> kUnits = {"B",   "KiB", "MiB", "GiB",
                                                         "TiB", "PiB", "EiB"};
   // A unit is used from 1000 of the next smaller one on, so that three digits always do.
-  const long double scaled = static_cast<long double>(bytes) * 1.024L;
+  constexpr double kThousandOfUnit = 1000.0 / 1024.0;
+  const double scaled = static_cast<double>(bytes) / kThousandOfUnit;
   std::size_t unit = 0;
-  long double divisor = 1;
+  double divisor = 1;
   while (unit + 1 < kUnits.size() && scaled >= divisor * 1024) {
     divisor *= 1024;
     ++unit;
   }
   std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%0.3g %s",
-                static_cast<double>(bytes) / static_cast<double>(divisor), kUnits[unit]);
+  std::snprintf(text.data(), text.size(), "%0.3g %s", static_cast<double>(bytes) / divisor,
+                kUnits[unit]);
   return text.data();
 }
 
