@@ -51,17 +51,11 @@ void Guest::promise(bool disk, bool list, bool size) {
   floors_.push_back(floor);
 }
 
-// `may_stay`: the old value remains possible.
 void Guest::set_range(Version& version, std::uint64_t offset, std::uint64_t length,
-                      const StampSet& value, bool may_stay) const {
+                      const StampSet& value) const {
   VARVE_ASSERT(offset % kSectorBytes == 0 && length % kSectorBytes == 0);
   for (std::uint64_t at = offset; at < offset + length; at += kSectorBytes) {
-    StampSet& sector = version.disk.sectors[static_cast<std::size_t>(at / kSectorBytes)];
-    if (may_stay) {
-      sector.add(value);
-    } else {
-      sector = value;
-    }
+    version.disk.sectors[static_cast<std::size_t>(at / kSectorBytes)] = value;
   }
 }
 
@@ -81,7 +75,7 @@ Result<void> Guest::write(Image& image, std::uint64_t offset, std::uint64_t leng
   const Stamp stamp = next_stamp_++;
   std::vector<std::byte> bytes(static_cast<std::size_t>(length));
   fill_stamp(bytes, stamp, offset);
-  set_range(begin(), offset, length, StampSet(stamp), false);
+  set_range(begin(), offset, length, StampSet(stamp));
   return finish(image.write(offset, bytes), false);
 }
 
@@ -91,27 +85,26 @@ Result<void> Guest::write_compressed(Image& image, std::uint64_t cluster) {
   const std::uint64_t length = std::min(rules_.cluster_bytes, size() - offset);
   std::vector<std::byte> bytes(static_cast<std::size_t>(length));
   fill_stamp(bytes, stamp, offset);
-  set_range(begin(), offset, length, StampSet(stamp), false);
+  set_range(begin(), offset, length, StampSet(stamp));
   return finish(image.write_compressed(offset, bytes), false);
 }
 
 Result<void> Guest::write_zeroes(Image& image, std::uint64_t offset, std::uint64_t length,
                                  bool may_unmap) {
-  set_range(begin(), offset, length, StampSet(kZeroStamp), false);
+  set_range(begin(), offset, length, StampSet(kZeroStamp));
   return finish(image.write_zeroes(offset, length, may_unmap), false);
 }
 
 Result<void> Guest::discard(Image& image, std::uint64_t offset, std::uint64_t length) {
   Version& version = begin();
   const std::uint64_t cluster = rules_.cluster_bytes;
-  const std::uint64_t first = round_up(offset, cluster);
-  const std::uint64_t last = round_down(offset + length, cluster);
-  if (rules_.discard_zeroes && first < last) {
-    set_range(version, first, last - first, StampSet(kZeroStamp), false);
-  }
-  // The disk's last cluster may be shorter: whether that is whole is the library's to decide.
-  if (rules_.discard_zeroes && offset + length == size() && last < size() && offset <= last) {
-    set_range(version, last, size() - last, StampSet(kZeroStamp), true);
+  const std::uint64_t first =
+      std::max(round_up(rules_.discard_from, cluster), round_up(offset, cluster));
+  // The disk's last cluster may be shorter and still counts as whole.
+  const std::uint64_t last =
+      offset + length == size() ? size() : round_down(offset + length, cluster);
+  if (first < last) {
+    set_range(version, first, last - first, StampSet(kZeroStamp));
   }
   return finish(image.discard(offset, length), false);
 }

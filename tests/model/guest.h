@@ -57,7 +57,8 @@ struct Version {
 // What the guest needs to know of the image to foretell its answers.
 struct GuestRules {
   std::uint64_t cluster_bytes = 65536;
-  bool discard_zeroes = true;  // False: a discard changes nothing (v2 with a backing file).
+  std::uint64_t discard_from = 0;  // Clusters before this are left alone by a discard (v2, which
+                                   // has no zero clusters, where the backing file has data).
 };
 
 class Guest {
@@ -119,7 +120,7 @@ class Guest {
   Result<void> finish(const Result<void>& result, bool control);
   void promise(bool disk, bool list, bool size);
   void set_range(Version& version, std::uint64_t offset, std::uint64_t length,
-                 const StampSet& value, bool may_stay) const;
+                 const StampSet& value) const;
   [[nodiscard]] std::optional<std::string> judge_range(const View& view, const Floor& floor,
                                                        std::size_t high, Version* seen) const;
   [[nodiscard]] std::optional<std::string> judge_disk(const View& view, std::size_t low,

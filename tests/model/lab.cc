@@ -26,7 +26,7 @@ Lab::Lab(const GeometryCase& geometry) : geometry_(geometry), engine_(make_test_
 GuestRules Lab::rules() const noexcept {
   GuestRules rules;
   rules.cluster_bytes = geometry_.cluster_bytes();
-  rules.discard_zeroes = geometry_.create.version >= 3 || geometry_.backing_bytes == 0;
+  rules.discard_from = geometry_.create.version < 3 ? geometry_.backing_bytes : 0;
   return rules;
 }
 

@@ -281,20 +281,18 @@ void ModelRunner::make_discard(Slot& slot) {
   slot.request.offset = offset;
   slot.request.length = length;
   slot.text = "discard " + std::to_string(offset) + "+" + std::to_string(length);
-  if (options_.geometry.create.version < 3 && options_.geometry.backing_bytes > 0) {
-    return;  // Zeros cannot be told from the backing file's data: nothing changes.
-  }
-  const std::uint64_t cluster = options_.geometry.cluster_bytes();
-  const std::uint64_t first = round_up(offset, cluster);
-  const std::uint64_t last = round_down(offset + length, cluster);
+  const GeometryCase& geometry = options_.geometry;
+  const std::uint64_t cluster = geometry.cluster_bytes();
+  // Version 2 has no zero clusters: what the backing file would show instead is left alone.
+  const std::uint64_t covered =
+      geometry.create.version < 3 ? round_up(geometry.backing_bytes, cluster) : 0;
+  const std::uint64_t first = std::max(covered, round_up(offset, cluster));
+  // The disk's last cluster may be shorter and still counts as whole.
+  const std::uint64_t last =
+      offset + length == model_.size() ? model_.size() : round_down(offset + length, cluster);
   if (first < last) {
     slot.changes.emplace_back(model_.begin_change(first, last - first, kZeroStamp),
                               Certainty::certain);
-  }
-  // The disk's last cluster may be shorter: whether that is whole is the library's to decide.
-  if (offset + length == model_.size() && last < model_.size() && offset <= last) {
-    slot.changes.emplace_back(model_.begin_change(last, model_.size() - last, kZeroStamp),
-                              Certainty::maybe);
   }
 }
 

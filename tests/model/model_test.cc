@@ -1,7 +1,8 @@
 // Goal: under any mix of overlapping requests, snapshots, growth and reopening an image is a disk.
 // Method: random operations against the image and a model of it at once (model/model_runner.h).
 //
-// VARVE_SEED chooses the operations, VARVE_MODEL_OPERATIONS how many there are per case.
+// VARVE_SEED chooses the operations, VARVE_MODEL_OPERATIONS how many there are per case,
+// VARVE_MODEL_DEPTH how many are in flight (1 tells a race from a plain mistake).
 #include <algorithm>
 
 #include <gtest/gtest.h>
@@ -21,6 +22,8 @@ TEST_P(Model, ImageIsADisk) {
   options.seed =
       sim::Random::mix(sim::seed_from_environment() ^ std::hash<std::string>{}(options.name));
   options.operations = sim::environment_number("VARVE_MODEL_OPERATIONS", kOperationsPerCase);
+  options.depth =
+      static_cast<unsigned>(sim::environment_number("VARVE_MODEL_DEPTH", options.depth));
   ModelRunner runner(options);
   const auto wrong = runner.run();
   if (runner.is_unsupported()) {
