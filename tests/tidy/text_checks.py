@@ -35,7 +35,8 @@ def include_problem(name, own, kind, header):
         is_standard = "." not in header or header.startswith("varve/")
         problem = f"{header}: a public header includes only the standard library and <varve/...>"
         return None if kind == "<" and is_standard else problem
-    if header.startswith("varve/") and kind == '"':
+    # Outside lib/ a quoted "varve/..." may be a file of tools/varve.
+    if own is not None and header.startswith("varve/") and kind == '"':
         return f"{header}: write <{header}>"
     if target not in LEVEL or kind == "<":
         return None
