@@ -136,7 +136,7 @@ bool CompressedWriteOperation::start_plain(std::uint64_t length) noexcept {
 
 bool CompressedWriteOperation::claim() noexcept {
   Metadata& metadata = image().metadata();
-  Answer<CompressedExtent> answer = image().compressed_space().claim(compressed_bytes_);
+  Answer<CompressedExtent> answer = metadata.compressed_space.claim(compressed_bytes_);
   if (answer.need() != nullptr) {
     metadata.satisfy(*answer.need(), *this);
     return false;

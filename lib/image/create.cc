@@ -121,10 +121,9 @@ struct Layout {
 Layout make_layout(const CreateOptions& options, std::uint64_t size) {
   Layout layout;
   layout.geometry = geometry_of(options);
-  layout.l1_entries = layout.geometry.l1_entries_for(size);
-  // QEMU keeps a cluster for the L1 of an empty disk too.
-  layout.l1_clusters =
-      std::max<std::uint64_t>(1, layout.geometry.clusters_for(layout.l1_entries * 8));
+  // An empty disk has one slot too, so that every image has an L1 table.
+  layout.l1_entries = std::max<std::uint64_t>(1, layout.geometry.l1_entries_for(size));
+  layout.l1_clusters = layout.geometry.clusters_for(layout.l1_entries * 8);
   while (true) {
     const std::uint64_t blocks =
         divide_up(layout.clusters(), layout.geometry.refcounts_per_block());
@@ -176,6 +175,13 @@ Header make_header(const CreateOptions& options, const Layout& layout, std::uint
   return header;
 }
 
+Header without_feature_names(Header header) {
+  std::erase_if(header.extensions, [](const HeaderExtension& extension) {
+    return extension.type == kExtensionFeatureNames;
+  });
+  return header;
+}
+
 // Tables first, then, behind a barrier, the header: a crash leaves no image or a whole one.
 Result<void> write_qcow2(Storage& storage, const CreateOptions& options, std::uint64_t size) {
   const Layout layout = make_layout(options, size);
@@ -212,7 +218,12 @@ Result<void> write_qcow2(Storage& storage, const CreateOptions& options, std::ui
   VARVE_TRY(batch.flush(storage));
   VARVE_TRY(batch.run());
   Buffer header = VARVE_TRY(Buffer::allocate_zeroed(cluster_bytes));
-  VARVE_TRY(make_header(options, layout, size).serialise(header.bytes()));
+  const Header content = make_header(options, layout, size);
+  if (!content.serialise(header.bytes())) {
+    // Small clusters may have no room for the feature names: they only help readers that lack a
+    // feature.
+    VARVE_TRY(without_feature_names(content).serialise(header.bytes()));
+  }
   VARVE_TRY(batch.write(storage, IoTag::header, HostOffset(0), header.bytes()));
   VARVE_TRY(batch.run());
   VARVE_TRY(batch.flush(storage));

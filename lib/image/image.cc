@@ -177,7 +177,7 @@ const char* Image::name() const noexcept {
   return core_->storage().name();
 }
 Image* Image::backing() const noexcept {
-  return core_->backing.get();
+  return core_->below();
 }
 void Image::submit(BlockRequest& request) noexcept {
   core_->submit(request);

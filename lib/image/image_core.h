@@ -25,7 +25,10 @@ class ImageCore {
   [[nodiscard]] virtual Storage& storage() const noexcept = 0;
   [[nodiscard]] virtual const Image::Counters& counters() const noexcept = 0;
 
-  // The next layer; owned here.
+  // What unallocated parts show: the next layer, or null.
+  [[nodiscard]] virtual Image* below() const noexcept { return backing.get(); }
+
+  // The next layer where it is owned here.
   std::unique_ptr<Image> backing;
 };
 

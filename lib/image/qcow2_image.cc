@@ -6,7 +6,7 @@
 
 #include "base/failure.h"
 #include "base/try.h"
-#include "meta/blocking_waiter.h"
+#include "meta/ask.h"
 #include "meta/shutdown.h"
 
 namespace varve {
@@ -53,8 +53,8 @@ Qcow2Image::Qcow2Image(std::unique_ptr<Storage> file, std::unique_ptr<Storage> d
       fill_pool_(2 * metadata_->geometry.cluster_bytes(),
                  scratch_buffers(2 * metadata_->geometry.cluster_bytes(), config.operations_max)),
       codec_pool_(3 * metadata_->geometry.cluster_bytes(),
-                  scratch_buffers(3 * metadata_->geometry.cluster_bytes(), config.operations_max)),
-      compressed_space_(metadata_->geometry, metadata_->store) {}
+                  scratch_buffers(3 * metadata_->geometry.cluster_bytes(), config.operations_max)) {
+}
 
 // One flush operation for each request that may be in flight: a request can always be answered.
 Result<void> Qcow2Image::reserve() noexcept {
@@ -207,32 +207,24 @@ ImageFacts Qcow2Image::facts() const {
 }
 
 Result<BlockStatus> Qcow2Image::layer_status(std::uint64_t offset, std::uint64_t length) noexcept {
-  BlockingWaiter waiter(file_->engine());
-  while (true) {
-    Answer<MapExtent> answer = metadata_->map.find(GuestOffset(offset), length);
-    if (const Need* need = answer.need()) {
-      metadata_->satisfy(*need, waiter);
-      VARVE_TRY(waiter.wait());
-      continue;
-    }
-    if (const Error* error = answer.error()) {
-      return *error;
-    }
-    BlockStatus status;
-    status.length = answer->length;
-    status.allocated = answer->kind != MapExtent::Kind::unallocated;
-    status.zero = answer->kind == MapExtent::Kind::zero;
-    status.compressed = answer->kind == MapExtent::Kind::compressed;
-    status.data = answer->kind == MapExtent::Kind::data || status.compressed;
-    if (answer->kind == MapExtent::Kind::data) {
-      status.has_host_offset = true;
-      status.host_offset = answer->host.value();
-    } else if (status.zero && answer->has_host) {
-      status.has_host_offset = true;
-      status.host_offset = answer->entry.host().value() + metadata_->geometry.in_cluster(offset);
-    }
-    return status;
+  return map_status(*metadata_, metadata_->map, offset, length);
+}
+
+Result<BlockStatus> map_status(Metadata& metadata, Map& map, std::uint64_t offset,
+                               std::uint64_t length) noexcept {
+  const MapExtent extent =
+      VARVE_TRY(ask_until(metadata, [&] { return map.find(GuestOffset(offset), length); }));
+  BlockStatus status;
+  status.length = extent.length;
+  status.allocated = extent.kind != MapExtent::Kind::unallocated;
+  status.zero = extent.kind == MapExtent::Kind::zero;
+  status.compressed = extent.kind == MapExtent::Kind::compressed;
+  status.data = extent.kind == MapExtent::Kind::data || status.compressed;
+  status.has_host_offset = extent.kind == MapExtent::Kind::data || (status.zero && extent.has_host);
+  if (status.has_host_offset) {
+    status.host_offset = extent.entry.host().value() + map.geometry().in_cluster(offset);
   }
+  return status;
 }
 
 // Everything durable, what was dropped given back, the file cut to what is used.

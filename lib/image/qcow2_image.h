@@ -14,7 +14,6 @@
 #include "image/scratch.h"
 #include "image/write_operation.h"
 #include "image/zero_operation.h"
-#include "meta/compressed_space.h"
 #include "meta/holds.h"
 #include "meta/metadata.h"
 
@@ -52,7 +51,6 @@ class Qcow2Image final : public ImageCore {
   // For operations.
   [[nodiscard]] Metadata& metadata() const noexcept { return *metadata_; }
   [[nodiscard]] Holds& holds() noexcept { return holds_; }
-  [[nodiscard]] CompressedSpace& compressed_space() noexcept { return compressed_space_; }
   [[nodiscard]] ReadSource read_source() noexcept;
   [[nodiscard]] WriteTarget write_target() noexcept;
   struct Pools {
@@ -98,7 +96,6 @@ class Qcow2Image final : public ImageCore {
   Holds holds_;
   ScratchPool fill_pool_;
   ScratchPool codec_pool_;
-  CompressedSpace compressed_space_;
   Pools pools_;
   BlockRequest* queue_first_ = nullptr;
   BlockRequest* queue_last_ = nullptr;
@@ -108,5 +105,9 @@ class Qcow2Image final : public ImageCore {
   bool is_closed_ = false;
   Waiter* gate_waiter_ = nullptr;
 };
+
+// What a map says of a range. Blocking.
+[[nodiscard]] Result<BlockStatus> map_status(Metadata& metadata, Map& map, std::uint64_t offset,
+                                             std::uint64_t length) noexcept;
 
 }  // namespace varve

@@ -443,9 +443,8 @@ void RangeWriter::link_cluster(GuestOffset cluster) noexcept {
   Answer<MapCluster> now = metadata.map.cluster_at(cluster);
   VARVE_ASSERT(now.has_value());
   const L2Entry old = now->entry;
-  const bool is_last = cluster + geometry.cluster_bytes() >= position_ + length_;
-  const bool is_whole = (cluster == first && is_first_whole_) || (is_last && is_last_whole_) ||
-                        (!is_reuse_ && (old.has_host() || old.is_compressed()));
+  const bool is_whole =
+      !is_reuse_ && (old.has_host(metadata.header.has_data_file()) || old.is_compressed());
   // The subclusters the write covers, partly covered ones included: they were filled or are known
   // to be zero.
   std::uint64_t written = kAllSubclusters;

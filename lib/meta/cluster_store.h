@@ -105,6 +105,7 @@ class ClusterStore {
   void reclaimed(Drop& drop, std::uint64_t count) noexcept;
   // A control operation holds every drop back until what it publishes is durable.
   void hold_drops(bool hold) noexcept { are_drops_held_ = hold; }
+  [[nodiscard]] bool are_drops_held() const noexcept { return are_drops_held_; }
   [[nodiscard]] std::uint64_t quarantined_clusters() const noexcept { return quarantined_; }
   // Clusters at or above this one are beyond everything claimed: the file may end there.
   [[nodiscard]] std::uint64_t used_end() const noexcept { return append_; }

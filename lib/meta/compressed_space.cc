@@ -33,4 +33,11 @@ Answer<CompressedExtent> CompressedSpace::claim(std::uint64_t bytes) noexcept {
   return CompressedExtent{first, bytes};
 }
 
+void CompressedSpace::forget(ClusterRun run) noexcept {
+  const std::uint64_t open = geometry_.cluster_of(next_).value();
+  if (open >= run.first.value() && open - run.first.value() < run.count) {
+    next_ = HostOffset();
+  }
+}
+
 }  // namespace varve

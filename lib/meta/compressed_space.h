@@ -19,6 +19,9 @@ class CompressedSpace {
   // nothing is lost between.
   [[nodiscard]] Answer<CompressedExtent> claim(std::uint64_t bytes) noexcept;
 
+  // These clusters become free: nothing is packed into them any more.
+  void forget(ClusterRun run) noexcept;
+
  private:
   Geometry geometry_;
   ClusterStore* store_;

@@ -26,6 +26,7 @@ class FileGrowth {
   // Resumed when the file reaches at least `end`, or the growth under way is done (ask again).
   // Errors: no_space, io.
   void grow(HostOffset end, Waiter& waiter) noexcept;
+  [[nodiscard]] bool is_running() const noexcept { return is_running_; }
 
  private:
   static void completed(StorageRequest& request, const Result<void>& result) noexcept;

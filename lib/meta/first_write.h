@@ -22,6 +22,9 @@ class FirstWrite final : private Waiter {
   [[nodiscard]] bool is_done() const noexcept { return step_ == Step::done; }
   // REQUIRES: !is_done(). Resumed when it is, or with the error (a later call tries again).
   void prepare(Waiter& waiter) noexcept;
+  [[nodiscard]] bool is_running() const noexcept {
+    return step_ != Step::idle && step_ != Step::done;
+  }
 
  private:
   enum class Step : std::uint8_t {

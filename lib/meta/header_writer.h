@@ -65,6 +65,7 @@ class HeaderWriter {
     Waiter* waiter = nullptr;
   };
   void submit(Update& update) noexcept;
+  [[nodiscard]] bool is_running() const noexcept { return is_running_; }
 
   [[nodiscard]] ConstBytes sector() const noexcept { return sector_.bytes(); }
 

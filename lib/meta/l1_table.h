@@ -23,6 +23,8 @@ class L1Table {
 
   [[nodiscard]] std::uint64_t size() const noexcept { return entries_.size(); }
   [[nodiscard]] HostOffset offset() const noexcept { return offset_; }
+  // For a table not in use yet.
+  void set_offset(HostOffset offset) noexcept { offset_ = offset; }
   [[nodiscard]] L1Entry entry(std::uint64_t index) const noexcept {
     return L1Entry(entries_[index]);
   }

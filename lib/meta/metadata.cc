@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <new>
+#include <utility>
 
 #include "base/failure.h"
 #include "base/try.h"
@@ -40,6 +41,7 @@ Metadata::Metadata(const Config& config, Loaded loaded)
       header_writer(*file, counters),
       refcounts(geometry, *file, counters),
       store(refcounts, eras),
+      compressed_space(geometry, store),
       l1(std::move(loaded.l1), header.l1_offset),
       l2(*file, counters, IoTag::l2, geometry.cluster_bytes()),
       map({geometry, header.version, header.has_data_file(), file, &l1, &l2, &store}),
@@ -130,8 +132,28 @@ void Metadata::post(Deferred& deferred) noexcept {
   file->engine().post(deferred.request, {});
 }
 
+bool Metadata::is_idle() const noexcept {
+  return !commit.is_running() && !reclaimer.is_running() && !refcount_growth.is_running() &&
+         !file_growth.is_running() && !first_write.is_running() && !header_writer.is_running() &&
+         !l2.is_loading() && !refcounts.blocks().is_loading() && !deferred_success_.is_posted &&
+         !deferred_failure_.is_posted;
+}
+
+void Metadata::wait_for_requests(Waiter& waiter) noexcept {
+  VARVE_ASSERT(requests_waiter_ == nullptr);
+  requests_stamp_ = eras.seal();
+  if (eras.is_drained(requests_stamp_)) {
+    defer(waiter, {});
+  } else {
+    requests_waiter_ = &waiter;
+  }
+}
+
 void Metadata::leave_era(std::uint64_t era) noexcept {
   eras.leave(era);
+  if (requests_waiter_ != nullptr && eras.is_drained(requests_stamp_)) {
+    defer(*std::exchange(requests_waiter_, nullptr), {});
+  }
   if (store.wants_round()) {
     commit.nudge();
   }
@@ -154,6 +176,14 @@ void Metadata::take_dirty(Waiter& waiter, HeaderWriter::Update& update) noexcept
   update.patch.set<std::uint64_t>(offsetof(RawHeader, incompatible_features), header.incompatible);
   update.waiter = &waiter;
   header_writer.submit(update);
+}
+
+void Metadata::patch_with_dirty(HeaderPatch& patch) noexcept {
+  ++dirty_holders_;
+  if (header.version >= 3) {
+    header.incompatible |= kIncompatibleDirty;
+    patch.set<std::uint64_t>(offsetof(RawHeader, incompatible_features), header.incompatible);
+  }
 }
 
 void Metadata::patch_without_dirty(HeaderPatch& patch) noexcept {

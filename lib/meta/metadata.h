@@ -14,6 +14,7 @@
 #include "format/snapshot_table.h"
 #include "meta/cluster_store.h"
 #include "meta/commit.h"
+#include "meta/compressed_space.h"
 #include "meta/eras.h"
 #include "meta/file_growth.h"
 #include "meta/first_write.h"
@@ -58,12 +59,20 @@ class Metadata final : private Waiter {
   // Resumes the waiter from the engine's loop.
   void defer(Waiter& waiter, const Result<void>& result) noexcept;
 
+  // Nothing is under way that the engine would come back to.
+  [[nodiscard]] bool is_idle() const noexcept;
+
   // A request has ended: what it held back may be reclaimed.
   void leave_era(std::uint64_t era) noexcept;
+  // Resumed when every request that has begun by now has ended; later ones do not matter. One
+  // waiter at a time.
+  void wait_for_requests(Waiter& waiter) noexcept;
 
   // The dirty bit (O6): taken durably before the first divergence, cleared by the last holder. v3
   // only; for v2 images both succeed without a write.
   void take_dirty(Waiter& waiter, HeaderWriter::Update& update) noexcept;
+  // The same as a part of a header change that is about to be written.
+  void patch_with_dirty(HeaderPatch& patch) noexcept;
   // Adds to `patch` what giving back one hold means for the header; call released_dirty after it is
   // durable.
   void patch_without_dirty(HeaderPatch& patch) noexcept;
@@ -80,6 +89,7 @@ class Metadata final : private Waiter {
   HeaderWriter header_writer;
   Refcounts refcounts;
   ClusterStore store;
+  CompressedSpace compressed_space;
   L1Table l1;
   TableCache l2;
   Map map;
@@ -109,6 +119,8 @@ class Metadata final : private Waiter {
   Deferred deferred_success_;
   Deferred deferred_failure_;
   unsigned dirty_holders_ = 0;
+  Waiter* requests_waiter_ = nullptr;
+  std::uint64_t requests_stamp_ = 0;
   std::vector<std::uint64_t> refcount_table_;  // Between construction and reserve.
 };
 

@@ -86,6 +86,7 @@ Answer<Nothing> Reclaimer::reclaim(ClusterStore::Drop& drop) noexcept {
       return Nothing();
     }
     stretch = punched_ != 0 ? std::min(stretch, punched_) : stretch;
+    metadata_->compressed_space.forget({drop.run.first, stretch});
   }
   punched_ = 0;
   VARVE_ASK(refcounts.subtract(drop.run.first, stretch));

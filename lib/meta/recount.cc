@@ -89,6 +89,7 @@ class Settlement {
           for_each_entry(bytes, table.offset, [&](std::uint64_t, L2Entry entry) {
             add(walk_.clusters_of(entry), table.references);
           });
+          return told_problem();
         }));
     return told_problem();
   }

@@ -25,6 +25,7 @@ class Refcounts {
 
   [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }
   [[nodiscard]] TableCache& blocks() noexcept { return blocks_; }
+  [[nodiscard]] const TableCache& blocks() const noexcept { return blocks_; }
   [[nodiscard]] HostOffset table_offset() const noexcept { return table_offset_; }
   [[nodiscard]] const std::vector<std::uint64_t>& table() const noexcept { return table_; }
   [[nodiscard]] std::uint64_t table_clusters() const noexcept {

@@ -1,6 +1,7 @@
 #include "meta/reference_walk.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <new>
 
 #include "base/failure.h"
@@ -11,9 +12,16 @@
 namespace varve {
 namespace {
 
-// Tables in flight at once: enough for a disk's queue, little memory.
-constexpr std::uint64_t kBatchBytes = 4 * kMiB;
+// Tables in flight at once: enough for a disk's queue.
 constexpr std::uint64_t kBatchTablesMax = 256;
+// Entries collected between two merges at least, so that merging stays cheap.
+constexpr std::size_t kMergeMin = 65536;
+
+// A bitmap table's entry: an offset, or the flag "all ones" without one.
+constexpr std::uint64_t kBitmapEntryAllOnes = 1;
+constexpr std::uint64_t kBitmapEntryReserved = 0xff00'0000'0000'01fe;
+
+constexpr std::uint64_t kRefcountTableEntryReserved = 0x1ff;
 
 }  // namespace
 
@@ -33,13 +41,14 @@ ClusterRun ReferenceWalk::clusters_of(L2Entry entry) const noexcept {
   return {metadata_->geometry.cluster_of(entry.host()), 1};
 }
 
-Result<Buffer> ReferenceWalk::read(IoTag tag, HostOffset offset, std::uint64_t bytes) noexcept {
-  if (!range_fits(offset.value(), bytes,
-                  round_up(metadata_->file->size(), metadata_->geometry.cluster_bytes()))) {
-    return corrupt_at(Corruption::table_beyond_end_of_file, tag, offset.value(),
-                      "a table ends beyond the end of the file; its end", offset.value() + bytes,
-                      metadata_->file->size());
-  }
+// The last cluster of a file may be cut short; what is missing reads as zeros.
+bool ReferenceWalk::is_in_file(HostOffset offset, std::uint64_t bytes) const noexcept {
+  return range_fits(offset.value(), bytes,
+                    round_up(metadata_->file->size(), metadata_->geometry.cluster_bytes()));
+}
+
+Result<Buffer> ReferenceWalk::read(IoTag tag, HostOffset offset,
+                                   std::uint64_t bytes) const noexcept {
   Buffer buffer = VARVE_TRY(Buffer::allocate(bytes));
   Batch batch(metadata_->counters);
   VARVE_TRY(batch.read(*metadata_->file, tag, offset, buffer.bytes()));
@@ -48,11 +57,17 @@ Result<Buffer> ReferenceWalk::read(IoTag tag, HostOffset offset, std::uint64_t b
 }
 
 void ReferenceWalk::add_l1_entry(L1Entry entry, std::uint64_t active_index, HostOffset where) {
-  if (const Result<void> valid = entry.validate(metadata_->geometry, where); !valid) {
-    problem_(valid.error());
+  if (entry.raw() == 0) {
     return;
   }
-  if (!entry.is_allocated()) {
+  const Geometry& geometry = metadata_->geometry;
+  if (const Result<void> valid = entry.validate(geometry, where); !valid) {
+    problem_(valid.error());
+  } else if (!entry.is_allocated()) {
+    problem_(corrupt_at(Corruption::copied_without_cluster, IoTag::l1, where.value(),
+                        "L1 entry: COPIED flag without an L2 table", entry.raw(), 0));
+  }
+  if (!entry.is_allocated() || geometry.in_cluster(entry.offset().value()) != 0) {
     return;
   }
   if (entry.offset().value() >= metadata_->file->size()) {
@@ -61,15 +76,20 @@ void ReferenceWalk::add_l1_entry(L1Entry entry, std::uint64_t active_index, Host
                         metadata_->file->size()));
     return;
   }
-  tables_.push_back({entry.offset(), 1, active_index, where});
+  const bool is_active = active_index != kNotActive;
+  tables_.push_back({entry.offset(), 1, is_active ? 1u : 0u, active_index, where});
+  if (tables_.size() > 2 * merged_ + kMergeMin) {
+    merge_tables();
+  }
 }
 
 Result<void> ReferenceWalk::add_snapshot_l1(const SnapshotEntry& snapshot) {
-  if (snapshot.l1_entries == 0) {
+  const std::uint64_t l1_bytes = std::uint64_t{snapshot.l1_entries} * 8;
+  // for_each_fixed tells of one beyond the end of the file.
+  if (l1_bytes == 0 || !is_in_file(snapshot.l1_offset, l1_bytes)) {
     return {};
   }
-  const Buffer bytes =
-      VARVE_TRY(read(IoTag::l1, snapshot.l1_offset, std::uint64_t{snapshot.l1_entries} * 8));
+  const Buffer bytes = VARVE_TRY(read(IoTag::l1, snapshot.l1_offset, l1_bytes));
   for (std::uint64_t i = 0; i < snapshot.l1_entries; ++i) {
     add_l1_entry(L1Entry(load_be<std::uint64_t>(bytes.bytes(), i * 8)), kNotActive,
                  snapshot.l1_offset + i * 8);
@@ -79,24 +99,27 @@ Result<void> ReferenceWalk::add_snapshot_l1(const SnapshotEntry& snapshot) {
 
 // Joins the references to the same table; file order makes the reads sequential.
 void ReferenceWalk::merge_tables() {
-  std::sort(tables_.begin(), tables_.end(),
-            [](const TableReference& a, const TableReference& b) { return a.offset < b.offset; });
+  std::sort(tables_.begin(), tables_.end(), [](const TableReference& a, const TableReference& b) {
+    return a.offset != b.offset ? a.offset < b.offset : a.active_index < b.active_index;
+  });
   std::size_t kept = 0;
   for (std::size_t i = 0; i < tables_.size(); ++i) {
     if (kept != 0 && tables_[kept - 1].offset == tables_[i].offset) {
       TableReference& same = tables_[kept - 1];
-      ++same.references;
-      same.active_index = std::min(same.active_index, tables_[i].active_index);
+      same.references += tables_[i].references;
+      same.active_references += tables_[i].active_references;
     } else {
       tables_[kept++] = tables_[i];
     }
   }
   tables_.resize(kept);
+  merged_ = kept;
 }
 
 Result<void> ReferenceWalk::collect() noexcept {
   try {
     tables_.clear();
+    merged_ = 0;
     for (std::uint64_t i = 0; i < metadata_->l1.size(); ++i) {
       add_l1_entry(metadata_->l1.entry(i), i, metadata_->l1.offset_of(i));
     }
@@ -112,49 +135,102 @@ Result<void> ReferenceWalk::collect() noexcept {
   }
 }
 
-Result<void> ReferenceWalk::visit_refcounts(const FixedVisitor& visit) {
-  const Refcounts& refcounts = metadata_->refcounts;
-  const std::uint64_t cluster_bytes = metadata_->geometry.cluster_bytes();
-  visit(run_of(refcounts.table_offset(), refcounts.table().size() * 8), IoTag::refcount_table,
-        refcounts.table_offset());
-  for (std::uint64_t i = 0; i < refcounts.table().size(); ++i) {
-    const HostOffset block(refcounts.table()[i]);
-    const HostOffset where = refcounts.table_offset() + i * 8;
-    if (block.value() == 0) {
-      continue;
-    }
-    if (!is_aligned(block.value(), cluster_bytes) || block.value() >= kHostOffsetEnd) {
-      problem_(corrupt_at(Corruption::refcount_block_unaligned, IoTag::refcount_table,
-                          where.value(), "refcount block offset is not a cluster's",
-                          block.value()));
-    } else if (block.value() >= metadata_->file->size()) {
-      problem_(corrupt_at(Corruption::table_beyond_end_of_file, IoTag::refcount_table,
-                          where.value(), "refcount block lies beyond the end of the file",
-                          block.value(), metadata_->file->size()));
-    } else {
-      visit(run_of(block, cluster_bytes), IoTag::refcount_block, where);
-    }
+bool ReferenceWalk::visit_fixed(const FixedVisitor& visit, HostOffset offset, std::uint64_t bytes,
+                                IoTag tag, HostOffset where) {
+  if (!is_in_file(offset, bytes)) {
+    problem_(corrupt_at(Corruption::table_beyond_end_of_file, tag, where.value(),
+                        "a table ends beyond the end of the file", offset.value(),
+                        metadata_->file->size()));
+    return false;
   }
-  return {};
+  visit(run_of(offset, bytes), tag, where);
+  return true;
 }
 
-Result<void> ReferenceWalk::visit_bitmap_tables(const FixedVisitor& visit, HostOffset directory,
-                                                ConstBytes bytes) {
-  const auto entries =
-      VARVE_TRY(parse_bitmap_directory(bytes, *metadata_->header.bitmaps(), metadata_->geometry));
-  for (const BitmapEntry& entry : entries) {
-    if (entry.table_entries == 0) {
+void ReferenceWalk::visit_refcounts(const FixedVisitor& visit) {
+  const Refcounts& refcounts = metadata_->refcounts;
+  const std::uint64_t cluster_bytes = metadata_->geometry.cluster_bytes();
+  visit_fixed(visit, refcounts.table_offset(), refcounts.table().size() * 8, IoTag::refcount_table,
+              HostOffset(offsetof(RawHeader, refcount_table_offset)));
+  for (std::uint64_t i = 0; i < refcounts.table().size(); ++i) {
+    const std::uint64_t entry = refcounts.table()[i];
+    const HostOffset where = refcounts.table_offset() + i * 8;
+    if (entry == 0) {
       continue;
     }
-    const std::uint64_t table_bytes = std::uint64_t{entry.table_entries} * 8;
-    visit(run_of(entry.table_offset, table_bytes), IoTag::bitmap, directory);
-    const Buffer table = VARVE_TRY(read(IoTag::bitmap, entry.table_offset, table_bytes));
-    for (std::uint64_t i = 0; i < entry.table_entries; ++i) {
-      const std::uint64_t raw = load_be<std::uint64_t>(table.bytes(), i * 8);
+    if ((entry & kRefcountTableEntryReserved) != 0) {
+      problem_(corrupt_at(Corruption::refcount_table_entry_reserved_bits, IoTag::refcount_table,
+                          where.value(), "refcount table entry has reserved bits set", entry,
+                          entry & ~kRefcountTableEntryReserved));
+    } else if (!is_aligned(entry, cluster_bytes) || entry >= kHostOffsetEnd) {
+      problem_(corrupt_at(Corruption::refcount_block_unaligned, IoTag::refcount_table,
+                          where.value(), "refcount block offset is not a cluster's", entry,
+                          cluster_bytes));
+    } else {
+      visit_fixed(visit, HostOffset(entry), cluster_bytes, IoTag::refcount_block, where);
+    }
+  }
+}
+
+// The bytes the table takes in the file: fewer than serialised_bytes where entries are of another
+// program's making.
+std::uint64_t ReferenceWalk::snapshot_table_bytes() const noexcept {
+  constexpr std::uint64_t kOddExtraBytes = 32;
+  const SnapshotTable& snapshots = metadata_->snapshots;
+  const HostOffset start = metadata_->header.snapshot_table_offset;
+  const std::uint64_t serialised = snapshots.serialised_bytes();
+  const std::uint64_t longest = serialised + kOddExtraBytes * snapshots.entries.size();
+  if (start.value() >= metadata_->file->size()) {
+    return serialised;
+  }
+  const Result<Buffer> bytes = read(IoTag::snapshot_table, start,
+                                    std::min(longest, metadata_->file->size() - start.value()));
+  std::uint64_t used = 0;
+  const auto count = static_cast<std::uint32_t>(snapshots.entries.size());
+  if (bytes && SnapshotTable::parse(bytes->bytes(), count, metadata_->header.version,
+                                    metadata_->geometry, start, 0, &used)) {
+    return used;
+  }
+  return serialised;
+}
+
+void ReferenceWalk::visit_snapshots(const FixedVisitor& visit) {
+  const std::vector<SnapshotEntry>& entries = metadata_->snapshots.entries;
+  const HostOffset table = metadata_->header.snapshot_table_offset;
+  if (!entries.empty()) {
+    visit_fixed(visit, table, snapshot_table_bytes(), IoTag::snapshot_table,
+                HostOffset(offsetof(RawHeader, snapshot_table_offset)));
+  }
+  for (const SnapshotEntry& snapshot : entries) {
+    if (snapshot.l1_entries != 0) {
+      visit_fixed(visit, snapshot.l1_offset, std::uint64_t{snapshot.l1_entries} * 8, IoTag::l1,
+                  table);
+    }
+  }
+}
+
+Result<void> ReferenceWalk::visit_bitmap_data(const FixedVisitor& visit, HostOffset table,
+                                              std::uint64_t entries) {
+  // Tables may be as large as half a gigabyte: piece by piece.
+  constexpr std::uint64_t kPieceEntries = kMiB / 8;
+  const std::uint64_t cluster_bytes = metadata_->geometry.cluster_bytes();
+  for (std::uint64_t first = 0; first < entries; first += kPieceEntries) {
+    const std::uint64_t count = std::min(kPieceEntries, entries - first);
+    const Buffer piece = VARVE_TRY(read(IoTag::bitmap, table + first * 8, count * 8));
+    for (std::uint64_t i = 0; i < count; ++i) {
+      const std::uint64_t raw = load_be<std::uint64_t>(piece.bytes(), i * 8);
       const HostOffset data(raw & L1Entry::kOffsetMask);
-      if (data.value() != 0) {
-        visit(run_of(data, metadata_->geometry.cluster_bytes()), IoTag::bitmap,
-              entry.table_offset + i * 8);
+      const HostOffset where = table + (first + i) * 8;
+      const bool has_stray_flag = data.value() != 0 && (raw & kBitmapEntryAllOnes) != 0;
+      if ((raw & kBitmapEntryReserved) != 0 || has_stray_flag) {
+        problem_(corrupt_at(Corruption::bitmap_table_entry_reserved_bits, IoTag::bitmap,
+                            where.value(), "bitmap table entry has reserved bits set", raw,
+                            data.value()));
+      } else if (!is_aligned(data.value(), cluster_bytes)) {
+        problem_(corrupt_at(Corruption::bitmap_data_unaligned, IoTag::bitmap, where.value(),
+                            "bitmap data is not on a cluster boundary", raw, cluster_bytes));
+      } else if (data.value() != 0) {
+        visit_fixed(visit, data, cluster_bytes, IoTag::bitmap, where);
       }
     }
   }
@@ -163,32 +239,36 @@ Result<void> ReferenceWalk::visit_bitmap_tables(const FixedVisitor& visit, HostO
 
 Result<void> ReferenceWalk::visit_bitmaps(const FixedVisitor& visit) {
   const auto extension = metadata_->header.bitmaps();
-  if (!extension || extension->directory_bytes == 0) {
+  if (!extension || extension->directory_bytes == 0 ||
+      !visit_fixed(visit, extension->directory_offset, extension->directory_bytes, IoTag::bitmap,
+                   HostOffset(0))) {
     return {};
   }
-  visit(run_of(extension->directory_offset, extension->directory_bytes), IoTag::bitmap,
-        HostOffset(0));
   const Buffer directory =
       VARVE_TRY(read(IoTag::bitmap, extension->directory_offset, extension->directory_bytes));
-  return visit_bitmap_tables(visit, extension->directory_offset, directory.bytes());
+  const auto entries =
+      VARVE_TRY(parse_bitmap_directory(directory.bytes(), *extension, metadata_->geometry));
+  for (const BitmapEntry& entry : entries) {
+    const HostOffset where =
+        extension->directory_offset + (entry.flags_offset - offsetof(RawBitmapEntry, flags));
+    if (entry.table_entries != 0 &&
+        visit_fixed(visit, entry.table_offset, std::uint64_t{entry.table_entries} * 8,
+                    IoTag::bitmap, where)) {
+      VARVE_TRY(visit_bitmap_data(visit, entry.table_offset, entry.table_entries));
+    }
+  }
+  return {};
 }
 
 Result<void> ReferenceWalk::for_each_fixed(const FixedVisitor& visit) noexcept {
   try {
     visit({HostCluster(0), 1}, IoTag::header, HostOffset(0));
-    VARVE_TRY(visit_refcounts(visit));
-    visit(run_of(metadata_->l1.offset(), metadata_->l1.size() * 8), IoTag::l1, HostOffset(0));
-    const SnapshotTable& snapshots = metadata_->snapshots;
-    if (!snapshots.entries.empty()) {
-      visit(run_of(metadata_->header.snapshot_table_offset, snapshots.serialised_bytes()),
-            IoTag::snapshot_table, HostOffset(0));
+    visit_refcounts(visit);
+    if (metadata_->l1.size() != 0) {
+      visit_fixed(visit, metadata_->l1.offset(), metadata_->l1.size() * 8, IoTag::l1,
+                  HostOffset(offsetof(RawHeader, l1_offset)));
     }
-    for (const SnapshotEntry& snapshot : snapshots.entries) {
-      if (snapshot.l1_entries != 0) {
-        visit(run_of(snapshot.l1_offset, std::uint64_t{snapshot.l1_entries} * 8), IoTag::l1,
-              metadata_->header.snapshot_table_offset);
-      }
-    }
+    visit_snapshots(visit);
     if (const Result<void> bitmaps = visit_bitmaps(visit); !bitmaps) {
       problem_(bitmaps.error());
     }
@@ -201,7 +281,7 @@ Result<void> ReferenceWalk::for_each_fixed(const FixedVisitor& visit) noexcept {
 Result<void> ReferenceWalk::for_each_table(const TableVisitor& visit) noexcept {
   const std::uint64_t cluster_bytes = metadata_->geometry.cluster_bytes();
   const std::uint64_t batch_tables =
-      std::clamp<std::uint64_t>(kBatchBytes / cluster_bytes, 1, kBatchTablesMax);
+      std::clamp<std::uint64_t>(batch_bytes_ / cluster_bytes, 1, kBatchTablesMax);
   try {
     Buffer buffer = VARVE_TRY(Buffer::allocate(batch_tables * cluster_bytes));
     Batch batch(metadata_->counters);
@@ -222,7 +302,7 @@ Result<void> ReferenceWalk::for_each_table(const TableVisitor& visit) noexcept {
             continue;
           }
         }
-        visit(tables_[first + i], bytes);
+        VARVE_TRY(visit(tables_[first + i], bytes));
       }
     }
     return {};

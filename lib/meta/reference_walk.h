@@ -25,7 +25,8 @@ class ReferenceWalk {
   struct TableReference {
     HostOffset offset;
     std::uint32_t references = 0;
-    std::uint64_t active_index = kNotActive;  // The active L1 slot that leads to it, if any.
+    std::uint32_t active_references = 0;      // Of these, from the active L1: 1 at most where sane.
+    std::uint64_t active_index = kNotActive;  // The first active L1 slot that leads to it, if any.
     HostOffset where;                         // Of one of the L1 entries in the file.
   };
   // A place that breaks a rule; the walk goes on behind it.
@@ -34,17 +35,23 @@ class ReferenceWalk {
   ReferenceWalk(Metadata& metadata, Problem problem)
       : metadata_(&metadata), problem_(std::move(problem)) {}
 
-  // Collects the L1 tables of the active disk and of every snapshot. Errors: no_memory; io goes to
+  // At most this much is read at a time; one cluster at least.
+  void set_batch_bytes(std::uint64_t bytes) noexcept { batch_bytes_ = bytes; }
+
+  // Collects the L1 tables of the active disk and of every snapshot. An entry with reserved bits is
+  // told and followed, one that leads nowhere is told and left out. Errors: no_memory; io goes to
   // `problem`.
   [[nodiscard]] Result<void> collect() noexcept;
 
   // Clusters outside L2 tables: header, L1 tables, refcount structures, snapshot table, bitmaps.
+  // What lies beyond the end of the file goes to `problem`. `where` is the field that names the
+  // run; of a snapshot's L1 the start of the snapshot table.
   using FixedVisitor = std::function<void(ClusterRun run, IoTag tag, HostOffset where)>;
   [[nodiscard]] Result<void> for_each_fixed(const FixedVisitor& visit) noexcept;
 
   // Each L2 table once, in file order, read in batches. A table that cannot be read goes to
-  // `problem`.
-  using TableVisitor = std::function<void(const TableReference& table, ConstBytes bytes)>;
+  // `problem`. An error of the visitor ends the walk.
+  using TableVisitor = std::function<Result<void>(const TableReference& table, ConstBytes bytes)>;
   [[nodiscard]] Result<void> for_each_table(const TableVisitor& visit) noexcept;
 
   [[nodiscard]] const std::vector<TableReference>& tables() const noexcept { return tables_; }
@@ -52,21 +59,31 @@ class ReferenceWalk {
   // The clusters of one validated entry in the image file; count 0 where it refers to none.
   [[nodiscard]] ClusterRun clusters_of(L2Entry entry) const noexcept;
 
+  // The clusters that `bytes` from `offset` on touch.
+  [[nodiscard]] ClusterRun run_of(HostOffset offset, std::uint64_t bytes) const noexcept;
+
  private:
   void add_l1_entry(L1Entry entry, std::uint64_t active_index, HostOffset where);
   [[nodiscard]] Result<void> add_snapshot_l1(const SnapshotEntry& snapshot);
   void merge_tables();
-  [[nodiscard]] Result<void> visit_refcounts(const FixedVisitor& visit);
+  // Visits a structure that lies in the file; tells the problem, and answers false, otherwise.
+  bool visit_fixed(const FixedVisitor& visit, HostOffset offset, std::uint64_t bytes, IoTag tag,
+                   HostOffset where);
+  void visit_refcounts(const FixedVisitor& visit);
+  void visit_snapshots(const FixedVisitor& visit);
+  [[nodiscard]] std::uint64_t snapshot_table_bytes() const noexcept;
   [[nodiscard]] Result<void> visit_bitmaps(const FixedVisitor& visit);
-  [[nodiscard]] Result<void> visit_bitmap_tables(const FixedVisitor& visit, HostOffset directory,
-                                                 ConstBytes bytes);
-  [[nodiscard]] ClusterRun run_of(HostOffset offset, std::uint64_t bytes) const noexcept;
-  // The file's bytes, or nothing after telling the problem.
-  [[nodiscard]] Result<Buffer> read(IoTag tag, HostOffset offset, std::uint64_t bytes) noexcept;
+  [[nodiscard]] Result<void> visit_bitmap_data(const FixedVisitor& visit, HostOffset table,
+                                               std::uint64_t entries);
+  [[nodiscard]] bool is_in_file(HostOffset offset, std::uint64_t bytes) const noexcept;
+  [[nodiscard]] Result<Buffer> read(IoTag tag, HostOffset offset,
+                                    std::uint64_t bytes) const noexcept;
 
   Metadata* metadata_;
   Problem problem_;
   std::vector<TableReference> tables_;
+  std::size_t merged_ = 0;  // So many tables were left by the last merge.
+  std::uint64_t batch_bytes_ = 4 * kMiB;
 };
 
 }  // namespace varve

@@ -14,7 +14,7 @@ Result<void> shut_down(Metadata& metadata) noexcept {
     VARVE_TRY(waiter.wait());
     metadata.reclaimer.wait_idle(waiter);
     VARVE_TRY(waiter.wait());
-  } while (metadata.store.has_drops());
+  } while (metadata.store.has_drops() && !metadata.store.are_drops_held());
   metadata.commit.flush(waiter);
   VARVE_TRY(waiter.wait());
   // Growth in large steps has left free space behind the last cluster in use.

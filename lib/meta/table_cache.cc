@@ -150,6 +150,7 @@ TableCache::LoadOutcome TableCache::load(HostOffset offset, Waiter& waiter) noex
     }
     link(*table, offset);
     table->state_ = Table::State::loading;
+    ++loading_count_;
     table->vector_ = {table->buffer_.data(), static_cast<std::size_t>(table_bytes_)};
     table->request_ = StorageRequest();
     table->request_.operation = StorageOperation::read;
@@ -168,6 +169,7 @@ TableCache::LoadOutcome TableCache::load(HostOffset offset, Waiter& waiter) noex
 
 void TableCache::loaded(StorageRequest& request, const Result<void>& result) noexcept {
   Table& table = *static_cast<Table*>(request.owner);
+  --table.cache_->loading_count_;
   WaitList waiters;
   waiters.splice_back(table.waiters_);
   if (result) {

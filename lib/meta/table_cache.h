@@ -100,6 +100,7 @@ class TableCache {
   [[nodiscard]] DirtySpan begin_write(Table& table) noexcept;
   void end_write(HostOffset offset, DirtySpan span, bool written) noexcept;
 
+  [[nodiscard]] bool is_loading() const noexcept { return loading_count_ != 0; }
   [[nodiscard]] std::size_t dirty_count() const noexcept { return dirty_count_; }
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::uint64_t table_bytes() const noexcept { return table_bytes_; }
@@ -121,6 +122,7 @@ class TableCache {
   std::uint64_t table_bytes_;
   std::size_t capacity_ = 0;
   std::size_t dirty_count_ = 0;
+  std::size_t loading_count_ = 0;
   std::uint64_t clock_ = 0;
   std::vector<std::unique_ptr<Table>> tables_;
   std::vector<Table*> buckets_;

@@ -1,0 +1,71 @@
+#include "snapshot/rename_operation.h"
+
+#include <utility>
+
+namespace varve {
+
+RenameOperation::RenameOperation(Qcow2Image& image, std::size_t index, std::string new_name)
+    : ControlOperation(image), table_(image.metadata().snapshots) {
+  table_.entries[index].name = std::move(new_name);
+}
+
+ControlOperation::Progress RenameOperation::perform() noexcept {
+  switch (step_) {
+    case Step::first_write:
+      return do_first_write();
+    case Step::claiming_table:
+      return claim_table(table_);
+    case Step::settling:
+      return flush_round();
+    case Step::writing_table:
+      return write_table();
+    case Step::table_barrier:
+      return barrier();
+    case Step::publishing:
+      return publish();
+    case Step::giving_back:
+      release_run(table_run());
+      return Progress::next;
+    case Step::end:
+      break;
+  }
+  VARVE_ASSERT(false);
+}
+
+bool RenameOperation::step_done() noexcept {
+  const bool is_last = step_ == Step::publishing || step_ == Step::giving_back;
+  step_ = is_last ? Step::end : static_cast<Step>(static_cast<std::uint8_t>(step_) + 1);
+  return !is_last;
+}
+
+bool RenameOperation::step_failed() noexcept {
+  if (step_ == Step::publishing) {
+    metadata().commit.poison();
+    return false;
+  }
+  step_ = Step::giving_back;
+  return true;
+}
+
+ControlOperation::Progress RenameOperation::write_table() noexcept {
+  if (is_step_new()) {
+    if (const Result<void> staged = stage_table(table_); !staged) {
+      return fail(staged.error());
+    }
+  }
+  return run_batch();
+}
+
+ControlOperation::Progress RenameOperation::publish() noexcept {
+  const Progress progress = once([this] {
+    update().patch = HeaderPatch();
+    patch_table(table_, update().patch);
+    submit_header();
+  });
+  if (progress == Progress::next) {
+    adopt_table(std::move(table_));
+  }
+  return progress;
+}
+
+}  // namespace varve

@@ -1,0 +1,216 @@
+#include <algorithm>
+#include <new>
+
+#include <varve/snapshot.h>
+
+#include "base/failure.h"
+#include "base/try.h"
+#include "snapshot/apply_operation.h"
+#include "snapshot/create_operation.h"
+#include "snapshot/delete_operation.h"
+#include "snapshot/rename_operation.h"
+#include "snapshot/snapshot_image.h"
+
+namespace varve {
+namespace {
+
+// The spec keeps a name's length in 16 bits.
+constexpr std::size_t kNameBytesMax = 65535;
+
+Result<Qcow2Image*> qcow2_of(const Image& image) noexcept {
+  auto* core = dynamic_cast<Qcow2Image*>(&image.core());
+  if (core == nullptr) {
+    return failure(ErrorCode::unsupported, "only qcow2 images hold snapshots");
+  }
+  return core;
+}
+
+Result<const SnapshotEntry*> entry_at(Qcow2Image& image, std::size_t index) noexcept {
+  const auto& entries = image.metadata().snapshots.entries;
+  if (index >= entries.size()) {
+    return failure(ErrorCode::not_found, "there is no such snapshot");
+  }
+  return &entries[index];
+}
+
+SnapshotInfo info_of(const SnapshotEntry& entry) {
+  SnapshotInfo info;
+  info.id = entry.id;
+  info.name = entry.name;
+  info.disk_size = entry.disk_size;
+  info.vm_state_size = entry.vm_state_bytes;
+  info.date_seconds = entry.date_seconds;
+  info.date_nanoseconds = entry.date_nanoseconds;
+  info.vm_clock_nanoseconds = entry.vm_clock_nanoseconds;
+  info.icount = entry.icount;
+  return info;
+}
+
+// What cannot work, before anything is touched.
+Result<void> validate_create(const Qcow2Image& image,
+                             const SnapshotCreateOptions& options) noexcept {
+  const Metadata& metadata = image.metadata();
+  if (metadata.header.has_data_file()) {
+    return failure(ErrorCode::unsupported,
+                   "images with an external data file have no internal snapshots");
+  }
+  if (metadata.geometry.refcount_max() < 2) {
+    return failure(ErrorCode::unsupported, "refcounts of 1 bit cannot count a second reference");
+  }
+  if (metadata.snapshots.entries.size() >= kSnapshotsMax) {
+    Error error = failure(ErrorCode::out_of_range, "the snapshot table is full");
+    error.value = metadata.snapshots.entries.size();
+    error.limit = kSnapshotsMax;
+    return error;
+  }
+  if (options.name.size() > kNameBytesMax) {
+    return failure(ErrorCode::invalid_argument, "the snapshot's name is too long");
+  }
+  return {};
+}
+
+Result<void> validate_apply(const Qcow2Image& image, const SnapshotEntry& entry) noexcept {
+  const Metadata& metadata = image.metadata();
+  if (metadata.header.bitmaps().has_value()) {
+    return failure(ErrorCode::unsupported, "snapshots are not applied while the image has bitmaps");
+  }
+  const std::uint64_t entries = metadata.geometry.l1_entries_for(entry.disk_size);
+  if (entries * 8 > kL1BytesMax) {
+    return corrupt_at(Corruption::snapshot_l1_invalid, IoTag::snapshot_table,
+                      metadata.header.snapshot_table_offset.value(),
+                      "the snapshot's disk is larger than an L1 table can map", entry.disk_size);
+  }
+  return {};
+}
+
+// Runs `body` with allocation failures as no_memory.
+template <class Body>
+auto without_exceptions(Body&& body) noexcept -> decltype(body()) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot allocate a snapshot operation");
+  }
+}
+
+}  // namespace
+
+Result<std::vector<SnapshotInfo>> list_snapshots(const Image& image) {
+  return without_exceptions([&]() -> Result<std::vector<SnapshotInfo>> {
+    std::vector<SnapshotInfo> list;
+    const auto* core = dynamic_cast<Qcow2Image*>(&image.core());
+    if (core != nullptr) {
+      for (const SnapshotEntry& entry : core->metadata().snapshots.entries) {
+        list.push_back(info_of(entry));
+      }
+    }
+    return list;
+  });
+}
+
+Result<std::size_t> find_snapshot(const Image& image, const SnapshotReference& reference) {
+  const Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+  const auto& entries = core->metadata().snapshots.entries;
+  std::optional<std::size_t> by_name;
+  bool is_ambiguous = false;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (reference.by != SnapshotReference::By::name && entries[i].id == reference.text) {
+      return i;
+    }
+    if (reference.by != SnapshotReference::By::id && entries[i].name == reference.text) {
+      is_ambiguous = by_name.has_value();
+      by_name = by_name.value_or(i);
+    }
+  }
+  if (is_ambiguous) {
+    return failure(ErrorCode::invalid_argument, "several snapshots have this name: use the id");
+  }
+  if (!by_name) {
+    return failure(ErrorCode::not_found, "there is no such snapshot");
+  }
+  return *by_name;
+}
+
+Result<SnapshotCreated> create_snapshot(Image& image,
+                                        const SnapshotCreateOptions& options) noexcept {
+  return without_exceptions([&]() -> Result<SnapshotCreated> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    VARVE_TRY(validate_create(*core, options));
+    SnapshotEntry entry;
+    entry.id = core->metadata().snapshots.next_id();
+    entry.name = options.name.empty() ? entry.id : options.name;
+    entry.date_seconds = options.date_seconds;
+    entry.date_nanoseconds = options.date_nanoseconds;
+    SnapshotCreated created;
+    created.id = entry.id;
+    CreateOperation operation(*core, std::move(entry));
+    VARVE_TRY(operation.run_to_end());
+    created.pause_nanoseconds = operation.pause_nanoseconds();
+    return created;
+  });
+}
+
+Result<void> apply_snapshot(Image& image, std::size_t index) noexcept {
+  return without_exceptions([&]() -> Result<void> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    VARVE_TRY(validate_apply(*core, *entry));
+    const auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
+    ApplyOperation operation(*core, index, l1);
+    return operation.run_to_end();
+  });
+}
+
+Result<void> delete_snapshot(Image& image, std::size_t index) noexcept {
+  return without_exceptions([&]() -> Result<void> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    const auto& open = core->open_snapshots;
+    if (std::find(open.begin(), open.end(), entry->l1_offset) != open.end()) {
+      return failure(ErrorCode::busy, "the snapshot is open");
+    }
+    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
+    DeleteOperation operation(*core, index, std::move(l1));
+    return operation.run_to_end();
+  });
+}
+
+Result<void> rename_snapshot(Image& image, std::size_t index, std::string_view new_name) noexcept {
+  return without_exceptions([&]() -> Result<void> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    VARVE_TRY(entry_at(*core, index));
+    if (new_name.empty() || new_name.size() > kNameBytesMax) {
+      return failure(ErrorCode::invalid_argument, "the snapshot's name is empty or too long");
+    }
+    RenameOperation operation(*core, index, std::string(new_name));
+    return operation.run_to_end();
+  });
+}
+
+Result<std::unique_ptr<Image>> open_snapshot(Image& image, std::size_t index) noexcept {
+  return without_exceptions([&]() -> Result<std::unique_ptr<Image>> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
+    return std::make_unique<Image>(std::make_unique<SnapshotImage>(*core, *entry, std::move(l1)));
+  });
+}
+
+Result<void> read_vm_state(Image& image, std::size_t index, std::uint64_t offset,
+                           std::span<std::byte> target) noexcept {
+  return without_exceptions([&]() -> Result<void> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    if (!range_fits(offset, target.size(), entry->vm_state_bytes)) {
+      Error error = failure_at(ErrorCode::out_of_range, IoTag::state, offset,
+                               "the range ends beyond the machine state; its size");
+      error.value = offset + target.size();
+      error.limit = entry->vm_state_bytes;
+      return error;
+    }
+    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
+    return SnapshotImage(*core, *entry, std::move(l1)).read_state(offset, target);
+  });
+}
+
+}  // namespace varve

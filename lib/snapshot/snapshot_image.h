@@ -1,0 +1,53 @@
+// A snapshot opened as a read-only image beside the writer: its own L1, the open image's file and
+// caches. Threads: the engine's thread only.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "image/image_core.h"
+#include "image/qcow2_image.h"
+#include "image/range_reader.h"
+
+namespace varve {
+
+class SnapshotImage final : public ImageCore {
+ public:
+  // `owner` outlives this. The snapshot cannot be deleted meanwhile (H4).
+  SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry, std::vector<std::uint64_t> l1);
+  ~SnapshotImage() override;
+
+  void submit(BlockRequest& request) noexcept override;
+  Result<void> close() noexcept override;
+  Result<void> grow(std::uint64_t new_size, Preallocation preallocation) noexcept override;
+  [[nodiscard]] Result<BlockStatus> layer_status(std::uint64_t offset,
+                                                 std::uint64_t length) noexcept override;
+  [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
+  [[nodiscard]] ImageFacts facts() const override;
+  [[nodiscard]] Storage& storage() const noexcept override { return owner_->storage(); }
+  [[nodiscard]] const Image::Counters& counters() const noexcept override {
+    return owner_->counters();
+  }
+  [[nodiscard]] Image* below() const noexcept override { return owner_->below(); }
+
+  // Reads the machine state kept behind the disk. Blocking.
+  Result<void> read_state(std::uint64_t offset, std::span<std::byte> target) noexcept;
+
+ private:
+  class Read;
+  void start(Read& read, BlockRequest& request) noexcept;
+  [[nodiscard]] ReadSource source(bool with_backing) noexcept;
+
+  Qcow2Image* owner_;
+  std::uint64_t size_;
+  std::uint64_t state_begin_;  // Guest address of the first byte of machine state.
+  L1Table l1_;
+  Map map_;
+  std::vector<std::unique_ptr<Read>> reads_;
+  std::vector<Read*> free_;
+  BlockRequest* queue_first_ = nullptr;
+  BlockRequest* queue_last_ = nullptr;
+  bool is_closed_ = false;
+};
+
+}  // namespace varve
