@@ -1,6 +1,13 @@
-// Checking an image against everything the format says, without writing.
+// Checking an image against everything the format says, without repairing anything.
+//
+// Threads: the image belongs to the calling thread's engine; the call blocks and runs it. An image
+// open for writing is flushed first, and requests submitted meanwhile wait until the check is done.
+// Nothing else is written. Cost: every mapping table of the image is read once, whatever the number
+// of snapshots that share it; more often only where options.memory_bytes is too small.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -25,13 +32,17 @@ struct Finding {
   std::uint64_t offset = 0;       // Byte offset of that field in the file.
   std::uint64_t host_offset = 0;  // The cluster it concerns.
   std::uint64_t found = 0;        // The value found ...
-  std::uint64_t expected = 0;     // ... and the one the references ask for.
+  std::uint64_t expected = 0;     // ... and the one the references, or the format, ask for.
 };
 
 struct CheckOptions {
-  std::size_t memory_bytes =
-      64u << 20;  // Beyond the image's own caches; several passes when it is too small.
+  // Beyond the image's own caches; several passes when it is too small. 40 bytes for each L2 table
+  // come on top.
+  std::size_t memory_bytes = 64u << 20;
   std::size_t findings_max = 1000;  // Further ones are counted, not kept.
+  // Set from a signal handler or another thread: the call ends soon and answers `cancelled`.
+  const std::atomic<bool>* cancel = nullptr;
+  // In L2 tables, over all passes.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };
 
@@ -48,7 +59,8 @@ struct CheckReport {
   std::uint64_t tables_read = 0;       // L2 tables visited: each once.
 };
 
-// Errors only where checking cannot go on at all: unsupported (raw), no_memory, cancelled.
+// Errors only where checking cannot go on at all: unsupported (raw), no_memory, cancelled, busy
+// (another control operation), and those of flush where the image is open for writing.
 [[nodiscard]] Result<CheckReport> check(Image& image, const CheckOptions& options = {}) noexcept;
 
 }  // namespace varve

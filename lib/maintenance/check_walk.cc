@@ -1,0 +1,462 @@
+#include "maintenance/check_walk.h"
+
+#include <cstddef>
+
+namespace varve {
+namespace {
+
+// Clusters per window at least, however little memory there may be.
+constexpr std::uint64_t kWindowClustersMin = 4096;
+constexpr std::uint64_t kBatchBytesMax = 4 * kMiB;
+constexpr std::uint64_t kTablesPerProgress = 64;
+
+std::uint64_t batch_bytes_for(const CheckOptions& options, const Geometry& geometry) noexcept {
+  return std::clamp<std::uint64_t>(options.memory_bytes / 8, geometry.cluster_bytes(),
+                                   std::max(kBatchBytesMax, geometry.cluster_bytes()));
+}
+
+// A window's clusters: what the memory holds, in whole refcount blocks where it holds any.
+std::uint64_t window_clusters_for(const CheckOptions& options, const Geometry& geometry,
+                                  std::uint64_t batch_bytes, std::size_t cell_bytes) noexcept {
+  const std::uint64_t memory =
+      options.memory_bytes > batch_bytes ? options.memory_bytes - batch_bytes : 0;
+  const std::uint64_t clusters = std::max(memory / cell_bytes, kWindowClustersMin);
+  const std::uint64_t per_block = geometry.refcounts_per_block();
+  return clusters > per_block ? round_down(clusters, per_block) : clusters;
+}
+
+}  // namespace
+
+template <std::unsigned_integral Cell>
+CheckWalk<Cell>::CheckWalk(Metadata& metadata, const CheckOptions& options)
+    : metadata_(&metadata),
+      options_(&options),
+      geometry_(metadata.geometry),
+      findings_(geometry_, options.findings_max),
+      walk_(metadata,
+            [this](const Error& error) {
+              if (is_first_pass()) {
+                findings_.add(error);
+              }
+            }),
+      batch_bytes_(batch_bytes_for(options, geometry_)),
+      file_clusters_(geometry_.clusters_for(metadata.file->size())) {
+  walk_.set_batch_bytes(batch_bytes_);
+}
+
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::go_on() const noexcept {
+  if (options_->cancel != nullptr && options_->cancel->load(std::memory_order_relaxed)) {
+    return failure(ErrorCode::cancelled, "the check was cancelled");
+  }
+  return {};
+}
+
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::run() {
+  VARVE_TRY(walk_.collect());
+  check_snapshots();
+  // Compressed data in the last cluster may name sectors of one more.
+  const std::uint64_t end = file_clusters_ + 1;
+  const std::uint64_t step = window_clusters_for(*options_, geometry_, batch_bytes_, sizeof(Cell));
+  total_ = divide_up(end, step) * walk_.tables().size();
+  for (std::uint64_t first = 0; first < end; first += step) {
+    window_.start(first, std::min(step, end - first));
+    VARVE_TRY(run_window());
+    if (is_saturated() && sizeof(Cell) < sizeof(std::uint32_t)) {
+      return {};
+    }
+  }
+  CheckReport& report = findings_.report();
+  report.total_clusters =
+      geometry_.clusters_for(round_down(metadata_->header.virtual_size, kSectorBytes));
+  report.image_end_offset = (highest_in_use_ + 1) << geometry_.cluster_bits;
+  return {};
+}
+
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::run_window() {
+  VARVE_TRY(load_counts());
+  VARVE_TRY(add_fixed());
+  add_tables();
+  check_l1_flags();
+  VARVE_TRY(add_contents());
+  return compare();
+}
+
+// QEMU refuses a snapshot without what version 3 asks for as damaged; it is read as version 2
+// would.
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::check_snapshots() {
+  if (metadata_->header.version < 3) {
+    return;
+  }
+  for (const SnapshotEntry& snapshot : metadata_->snapshots.entries) {
+    if (!snapshot.has_disk_size) {
+      tell(Severity::corruption, Corruption::snapshot_extra_missing, IoTag::snapshot_table,
+           metadata_->header.snapshot_table_offset.value(), snapshot.l1_offset.value(), 0,
+           offsetof(RawSnapshotExtra, icount));
+    }
+  }
+}
+
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::load_counts() {
+  unknown_blocks_.clear();
+  RefcountReader reader(*metadata_, batch_bytes_,
+                        [this](const Error& error) { findings_.add(error); });
+  return reader.for_each(
+      window_.first(), window_.end(), [this](const CountedRange& range) -> Result<void> {
+        if (range.state == CountedRange::State::unknown) {
+          unknown_blocks_.push_back(geometry_.refcount_block_index(HostCluster(range.first)));
+        } else if (range.state == CountedRange::State::present) {
+          for_each_count(geometry_, range, [this](std::uint64_t cluster, std::uint64_t stored) {
+            if (stored == 1) {
+              window_[cluster] = Window::kStoredOne;
+            }
+          });
+        }
+        return go_on();
+      });
+}
+
+template <std::unsigned_integral Cell>
+bool CheckWalk<Cell>::is_count_known(std::uint64_t cluster) const noexcept {
+  return unknown_blocks_.empty() ||
+         !std::binary_search(unknown_blocks_.begin(), unknown_blocks_.end(),
+                             geometry_.refcount_block_index(HostCluster(cluster)));
+}
+
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::add_fixed() {
+  return walk_.for_each_fixed(
+      [this](ClusterRun run, IoTag tag, HostOffset where) { add_fixed_run(run, tag, where); });
+}
+
+// Comes first of all, so what a cell has counted already is another structure that nothing may
+// share.
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::add_fixed_run(ClusterRun run, IoTag tag, HostOffset where) {
+  const ClusterRun part = window_.clip(run);
+  if (part.count == 0 || (window_.add(part, 1, Window::kFixed).any & Window::kFixed) == 0) {
+    return;
+  }
+  const std::uint64_t table_first =
+      geometry_.cluster_of(metadata_->refcounts.table_offset()).value();
+  const std::uint64_t table_end = table_first + metadata_->refcounts.table_clusters();
+  for (std::uint64_t i = 0; i < part.count; ++i) {
+    const std::uint64_t cluster = part.first.value() + i;
+    const std::uint64_t references = window_[cluster] & Window::kCountMask;
+    if (references < 2) {
+      continue;
+    }
+    // Before blocks there are only the header and the refcount table.
+    const bool is_block = tag == IoTag::refcount_block && cluster != 0 &&
+                          (cluster < table_first || cluster >= table_end);
+    tell(Severity::corruption,
+         is_block ? Corruption::refcount_block_shared : Corruption::cluster_overlaps_metadata, tag,
+         where.value(), cluster << geometry_.cluster_bits, references, 1);
+  }
+}
+
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::add_tables() {
+  for (const TableReference& table : walk_.tables()) {
+    if (is_first_pass() && table.active_references > 1) {
+      tell(Severity::corruption, Corruption::l2_table_shared_in_active, IoTag::l1,
+           table.where.value(), table.offset.value(), table.active_references, 1);
+    }
+    const ClusterRun part = window_.clip({geometry_.cluster_of(table.offset), 1});
+    if (part.count == 0) {
+      continue;
+    }
+    const auto met = window_.add(part, table.references, Window::kTable);
+    if ((met.any & Window::kFixed) != 0) {
+      tell(Severity::corruption, Corruption::cluster_overlaps_metadata, IoTag::l1,
+           table.where.value(), table.offset.value(), table.offset.value(), 0);
+    }
+  }
+}
+
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::check_l1_flags() {
+  const L1Table& l1 = metadata_->l1;
+  for (std::uint64_t i = 0; i < l1.size(); ++i) {
+    const L1Entry entry = l1.entry(i);
+    const std::uint64_t cluster = geometry_.cluster_of(entry.offset()).value();
+    if (!entry.is_allocated() || !window_.contains(cluster) || cluster >= file_clusters_) {
+      continue;
+    }
+    const bool is_single = (window_[cluster] & Window::kStoredOne) != 0;
+    if (is_single != entry.is_copied() && is_count_known(cluster)) {
+      tell(Severity::mismatch, Corruption::copied_flag_wrong, IoTag::l1, l1.offset_of(i).value(),
+           cluster << geometry_.cluster_bits, entry.raw(), entry.raw() ^ L1Entry::kCopied);
+    }
+  }
+}
+
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::add_contents() {
+  const L2Scan scan(metadata_->header);
+  const std::uint64_t tables = walk_.tables().size();
+  const Result<void> walked =
+      walk_.for_each_table([&](const TableReference& table, ConstBytes bytes) -> Result<void> {
+        TableSink sink(*this, table);
+        scan.scan(bytes, sink);
+        findings_.report().tables_read += is_first_pass() ? 1 : 0;
+        ++done_;
+        if (done_ % kTablesPerProgress == 0 || done_ % tables == 0) {
+          if (options_->progress) {
+            options_->progress(done_, total_);
+          }
+          return go_on();
+        }
+        return {};
+      });
+  return walked ? go_on() : walked;
+}
+
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::compare() {
+  // Reading these once has told of those that cannot be read.
+  RefcountReader reader(*metadata_, batch_bytes_, [](const Error&) {});
+  return reader.for_each(
+      window_.first(), window_.end(), [this](const CountedRange& range) -> Result<void> {
+        if (range.state == CountedRange::State::present) {
+          for_each_count(geometry_, range, [&](std::uint64_t cluster, std::uint64_t stored) {
+            const std::uint64_t references = window_[cluster] & Window::kCountMask;
+            if ((stored | references) != 0) {
+              compare_cluster(range, cluster, stored);
+            }
+          });
+        } else if (range.state == CountedRange::State::missing) {
+          for (std::uint64_t i = 0; i < range.count; ++i) {
+            if ((window_[range.first + i] & Window::kCountMask) != 0) {
+              compare_cluster(range, range.first + i, 0);
+            }
+          }
+        }
+        return go_on();
+      });
+}
+
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::compare_cluster(const CountedRange& range, std::uint64_t cluster,
+                                      std::uint64_t stored) {
+  const std::uint64_t references = window_[cluster] & Window::kCountMask;
+  if (cluster >= file_clusters_ && references == 0) {
+    return;  // Counted, but no part of the file.
+  }
+  highest_in_use_ = std::max(highest_in_use_, cluster);
+  if (stored == references || (stored > references && references == Window::kCountMask)) {
+    return;
+  }
+  const std::uint64_t index = cluster % geometry_.refcounts_per_block();
+  const std::uint64_t host = cluster << geometry_.cluster_bits;
+  if (range.state == CountedRange::State::missing) {
+    const std::uint64_t block = geometry_.refcount_block_index(HostCluster(cluster));
+    tell(Severity::corruption, Corruption::refcount_missing_block, IoTag::refcount_table,
+         metadata_->refcounts.table_offset().value() + block * 8, host, 0, references);
+    return;
+  }
+  const std::uint64_t where = range.block.value() + ((index << geometry_.refcount_order) >> 3);
+  const bool is_leak = stored > references;
+  tell(is_leak ? Severity::leak : Severity::corruption,
+       is_leak ? Corruption::refcount_too_high : Corruption::refcount_too_low,
+       IoTag::refcount_block, where, host, stored, references);
+}
+
+// --- one table -----------------------------------------------------------------------------------
+
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::count_allocated(HostOffset host, std::uint64_t clusters) {
+  if (!is_active_ || !walk_->is_first_pass()) {
+    return;
+  }
+  CheckReport& report = walk_->report();
+  report.allocated_clusters += clusters * table_->active_references;
+  if (next_contiguous_ != 0 && host.value() != next_contiguous_) {
+    report.fragmented_clusters += table_->active_references;
+  }
+  next_contiguous_ = host.value() + (clusters << walk_->geometry_.cluster_bits);
+}
+
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::run(std::uint64_t index, ClusterRun run, std::uint64_t raw) {
+  const Geometry& geometry = walk_->geometry_;
+  count_allocated(geometry.offset_of(run.first), run.count);
+  const std::uint64_t end = run.first.value() + run.count;
+  for (std::uint64_t cluster = std::max(run.first.value(), walk_->file_clusters_);
+       walk_->is_first_pass() && cluster < end; ++cluster) {
+    tell_beyond_end(Corruption::cluster_beyond_end_of_file, index + (cluster - run.first.value()),
+                    geometry.offset_of(HostCluster(cluster)));
+  }
+  if (end > walk_->file_clusters_) {
+    run.count = walk_->file_clusters_ - std::min(run.first.value(), walk_->file_clusters_);
+  }
+  const ClusterRun part = walk_->window_.clip(run);
+  if (part.count == 0) {
+    return;
+  }
+  const auto met = walk_->window_.add(part, table_->references, Window::kData);
+  const std::uint64_t skipped = part.first - run.first;
+  const auto others = static_cast<Cell>(Window::kFixed | Window::kTable | Window::kCompressed);
+  if ((met.any & others) != 0) {
+    tell_overlaps(part, others, index + skipped, false);
+  }
+  const bool is_copied = (raw & L2Entry::kCopied) != 0;
+  const bool is_right =
+      is_copied ? (met.all & Window::kStoredOne) != 0 : (met.any & Window::kStoredOne) == 0;
+  if (is_active_ && !is_right) {
+    tell_flags(part, index + skipped, raw + (skipped << geometry.cluster_bits));
+  }
+}
+
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::single(std::uint64_t index, L2Entry entry) {
+  const Header& header = walk_->metadata_->header;
+  const Result<void> valid = entry.validate(walk_->geometry_, header.version,
+                                            header.has_data_file(), HostOffset(where(index)));
+  if (!valid && walk_->is_first_pass()) {
+    walk_->findings_.add(valid.error());
+  }
+  if (entry.is_compressed()) {
+    compressed(index, entry);
+  } else if (header.has_data_file()) {
+    in_data_file(index, entry);
+  } else if (entry.has_host()) {
+    odd_data(index, entry);
+  }
+}
+
+// Nothing is counted there; each cluster belongs to its entry alone.
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::in_data_file(std::uint64_t index, L2Entry entry) {
+  const Geometry& geometry = walk_->geometry_;
+  const Header& header = walk_->metadata_->header;
+  const ClusterKind kind = entry.kind(geometry, true);
+  const bool is_plain_zero = kind == ClusterKind::zero_allocated && !entry.has_host();
+  if (!walk_->is_first_pass() || is_plain_zero ||
+      (kind != ClusterKind::standard && kind != ClusterKind::zero_allocated)) {
+    return;
+  }
+  count_allocated(entry.host(), 1);
+  if (!entry.is_copied()) {
+    walk_->tell(Severity::mismatch, Corruption::copied_flag_wrong, IoTag::l2, where(index),
+                entry.host().value(), entry.raw(), entry.with_copied(true).raw());
+  }
+  const std::uint64_t guest =
+      table_->active_index * geometry.l2_coverage() + (index << geometry.cluster_bits);
+  if ((header.autoclear & kAutoclearDataFileRaw) != 0 && entry.host().value() != guest) {
+    walk_->tell(Severity::corruption, Corruption::data_file_offset_mismatch, IoTag::l2,
+                where(index), entry.host().value(), entry.host().value(), guest);
+  }
+}
+
+// An entry that breaks a rule still refers to what its offset names: counting that keeps one broken
+// bit from looking like a leak as well.
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::odd_data(std::uint64_t index, L2Entry entry) {
+  const Geometry& geometry = walk_->geometry_;
+  count_allocated(entry.host(), 1);
+  if (entry.host().value() >= walk_->metadata_->file->size()) {
+    if (walk_->is_first_pass()) {
+      tell_beyond_end(Corruption::cluster_beyond_end_of_file, index, entry.host());
+    }
+    return;
+  }
+  const ClusterRun run = walk_->walk_.run_of(entry.host(), geometry.cluster_bytes());
+  const ClusterRun part = walk_->window_.clip(run);
+  if (part.count == 0) {
+    return;
+  }
+  const auto met = walk_->window_.add(part, table_->references, Window::kData);
+  const auto others = static_cast<Cell>(Window::kFixed | Window::kTable | Window::kCompressed);
+  if ((met.any & others) != 0) {
+    tell_overlaps(part, others, index, true);
+  }
+  if (is_active_ && part.first == run.first) {
+    tell_flags({part.first, 1}, index, entry.raw());
+  }
+}
+
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::compressed(std::uint64_t index, L2Entry entry) {
+  const Geometry& geometry = walk_->geometry_;
+  if (walk_->metadata_->header.has_data_file() || entry.bitmap() != 0) {
+    return;
+  }
+  if (is_active_ && walk_->is_first_pass()) {
+    CheckReport& report = walk_->report();
+    report.allocated_clusters += table_->active_references;
+    report.compressed_clusters += table_->active_references;
+    report.fragmented_clusters += table_->active_references;
+  }
+  const CompressedExtent extent = entry.compressed_extent(geometry);
+  // The last sector named may be cut short by the end of the file.
+  const std::uint64_t end = extent.offset.value() + extent.length;
+  const std::uint64_t file_size = walk_->metadata_->file->size();
+  if (end > file_size && end - file_size >= geometry.cluster_bytes()) {
+    if (walk_->is_first_pass()) {
+      tell_beyond_end(Corruption::compressed_beyond_end_of_file, index, extent.offset);
+    }
+    return;
+  }
+  const ClusterRun part = walk_->window_.clip(walk_->metadata_->map.clusters_of(extent));
+  if (part.count == 0) {
+    return;
+  }
+  const auto met = walk_->window_.add(part, table_->references, Window::kCompressed);
+  const auto others = static_cast<Cell>(Window::kFixed | Window::kTable | Window::kData);
+  if ((met.any & others) != 0) {
+    tell_overlaps(part, others, index, true);
+  }
+}
+
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::tell_beyond_end(Corruption reason, std::uint64_t index,
+                                                 HostOffset host) {
+  const Geometry& geometry = walk_->geometry_;
+  walk_->tell(Severity::corruption, reason, IoTag::l2, where(index),
+              round_down(host.value(), geometry.cluster_bytes()), host.value(),
+              walk_->metadata_->file->size());
+}
+
+// `index` is the first cluster's entry, or everybody's.
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::tell_overlaps(ClusterRun part, Cell others, std::uint64_t index,
+                                               bool is_one_entry) {
+  const auto tables = static_cast<Cell>(Window::kFixed | Window::kTable);
+  for (std::uint64_t i = 0; i < part.count; ++i) {
+    const std::uint64_t cluster = part.first.value() + i;
+    const Cell cell = walk_->window_[cluster];
+    if ((cell & others) != 0) {
+      const std::uint64_t host = cluster << walk_->geometry_.cluster_bits;
+      const Corruption reason = (cell & tables) != 0 ? Corruption::cluster_overlaps_metadata
+                                                     : Corruption::duplicate_reference;
+      walk_->tell(Severity::corruption, reason, IoTag::l2, where(is_one_entry ? index : index + i),
+                  host, host, 0);
+    }
+  }
+}
+
+// Tells of those of the run's entries whose flag disagrees with the stored count.
+template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::tell_flags(ClusterRun part, std::uint64_t index,
+                                            std::uint64_t raw) {
+  const bool is_copied = (raw & L2Entry::kCopied) != 0;
+  for (std::uint64_t i = 0; i < part.count; ++i) {
+    const std::uint64_t cluster = part.first.value() + i;
+    const bool is_single = (walk_->window_[cluster] & Window::kStoredOne) != 0;
+    if (is_single != is_copied && walk_->is_count_known(cluster)) {
+      const std::uint64_t found = raw + (i << walk_->geometry_.cluster_bits);
+      walk_->tell(Severity::mismatch, Corruption::copied_flag_wrong, IoTag::l2, where(index + i),
+                  cluster << walk_->geometry_.cluster_bits, found, found ^ L2Entry::kCopied);
+    }
+  }
+}
+
+template class CheckWalk<std::uint16_t>;
+template class CheckWalk<std::uint32_t>;
+
+}  // namespace varve
