@@ -162,8 +162,16 @@ Result<void> Conversion::check_options() const {
 }
 
 Result<Stretch> Conversion::look_at(std::uint64_t offset) const {
-  const std::uint64_t bound = std::min(source_.size() - offset, kRunMax);
-  const BlockStatus status = VARVE_TRY(source_.status(offset, bound, !options_.skip_backing));
+  const Image* backing = options_.skip_backing ? source_.backing() : nullptr;
+  const std::uint64_t backing_size = backing == nullptr ? 0 : backing->size();
+  std::uint64_t bound = std::min(source_.size() - offset, kRunMax);
+  if (offset < backing_size) {
+    bound = std::min(bound, backing_size - offset);
+  }
+  BlockStatus status = VARVE_TRY(source_.status(offset, bound, !options_.skip_backing));
+  // Behind the end of a shorter backing file nothing shows through.
+  status.zero =
+      status.zero || (options_.skip_backing && !status.allocated && offset >= backing_size);
   Stretch stretch{Treatment::copy, std::min(status.length, bound)};
   if (options_.skip_backing && !status.allocated && !status.zero) {
     stretch.treatment = Treatment::skip;

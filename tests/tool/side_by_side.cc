@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <memory>
 #include <sstream>
 
 #include <sys/wait.h>
@@ -70,9 +72,7 @@ void SideBySide::SetUp() {
   if (theirs_.empty()) {
     GTEST_SKIP() << "there is no qemu-img of QEMU 10 (see VARVE_QEMU10)";
   }
-  images_ = temporary_.file("images");
   ours_ = temporary_.file("ours");
-  std::filesystem::create_directories(images_);
   std::filesystem::create_directories(ours_);
   std::filesystem::create_symlink(tool_path(), ours_ + "/qemu-img");
 }
@@ -94,10 +94,17 @@ Outcome SideBySide::run(const std::string& script, const std::string& programs) 
 }
 
 void SideBySide::prepare(const std::string& script) {
-  ASSERT_EQ(run_shell("cd " + shell_quoted(images_) + " && PATH=" + shell_quoted(theirs_) +
-                      ":\"$PATH\" bash -ec " + shell_quoted(script) + " >/dev/null"),
-            0)
-      << script;
+  // QEMU flushes every image it makes, so each script runs once for all tests of the program.
+  static std::map<std::string, std::unique_ptr<model::TemporaryFolder>> prepared;
+  std::unique_ptr<model::TemporaryFolder>& folder = prepared[script];
+  if (folder == nullptr) {
+    folder = std::make_unique<model::TemporaryFolder>();
+    ASSERT_EQ(run_shell("cd " + shell_quoted(folder->path()) + " && PATH=" + shell_quoted(theirs_) +
+                        ":\"$PATH\" bash -ec " + shell_quoted(script) + " >/dev/null"),
+              0)
+        << script;
+  }
+  images_ = folder->path();
 }
 
 Outcome SideBySide::run_ours(const std::string& script) {

@@ -29,7 +29,8 @@ class SideBySide : public ::testing::Test {
   // Makes images with QEMU, in the folder that every command starts from.
   void prepare(const std::string& script);
 
-  // Runs a shell script, in which qemu-img is the program under test, in a copy of the folder.
+  // Runs a shell script in a copy of the folder. In it qemu-img is the program under test and $QEMU
+  // always QEMU's.
   [[nodiscard]] Outcome run_ours(const std::string& script);
   [[nodiscard]] Outcome run_theirs(const std::string& script);
 

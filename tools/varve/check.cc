@@ -52,20 +52,50 @@ struct Request {
   bool json = false;
 };
 
-void print_finding(const Finding& finding, std::uint32_t cluster_bytes) {
+// The count recorded for a cluster, where a finding says it.
+std::uint64_t recorded_count(const CheckReport& report, const Finding& finding) {
+  constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;
+  for (const Finding& other : report.findings) {
+    if (other.table == IoTag::refcount_block && other.host_offset == finding.host_offset) {
+      return other.found;
+    }
+  }
+  return (finding.expected & kCopied) != 0 ? 1 : 2;
+}
+
+std::string finding_words(const CheckReport& report, const Finding& finding,
+                          std::uint32_t cluster_bytes) {
   const std::uint64_t cluster = finding.host_offset / cluster_bytes;
-  const bool counted = finding.table == IoTag::refcount_block;
   if (finding.severity == Severity::leak) {
-    fmt::print(stderr, "Leaked cluster {} refcount={} reference={}\n", cluster, finding.found,
-               finding.expected);
-  } else if (counted && finding.severity != Severity::failure) {
-    fmt::print(stderr, "ERROR cluster {} refcount={} reference={}\n", cluster, finding.found,
-               finding.expected);
-  } else {
-    fmt::print(stderr,
-               "ERROR {} at offset={:x}: {} (host offset {:x}, found {:x}, expected {:x})\n",
-               io_tag_name(finding.table), finding.offset, corruption_name(finding.reason),
-               finding.host_offset, finding.found, finding.expected);
+    return fmt::format("Leaked cluster {} refcount={} reference={}", cluster, finding.found,
+                       finding.expected);
+  }
+  if (finding.table == IoTag::refcount_block && finding.severity != Severity::failure) {
+    return fmt::format("ERROR cluster {} refcount={} reference={}", cluster, finding.found,
+                       finding.expected);
+  }
+  if (finding.table == IoTag::l2 && finding.reason == Corruption::copied_flag_wrong) {
+    return fmt::format("ERROR OFLAG_COPIED data cluster: l2_entry={:x} refcount={}", finding.found,
+                       recorded_count(report, finding));
+  }
+  if (finding.table == IoTag::l2 && finding.reason == Corruption::cluster_offset_unaligned) {
+    return fmt::format(
+        "ERROR offset={:x}: Data cluster is not properly aligned; L2 entry corrupted.",
+        finding.found);
+  }
+  return fmt::format("ERROR {} at offset={:x}: {} (host offset {:x}, found {:x}, expected {:x})",
+                     io_tag_name(finding.table), finding.offset, corruption_name(finding.reason),
+                     finding.host_offset, finding.found, finding.expected);
+}
+
+// Flags after everything else, as qemu-img judges them in a pass of its own.
+void print_findings(const CheckReport& report, std::uint32_t cluster_bytes) {
+  for (const bool flags : {false, true}) {
+    for (const Finding& finding : report.findings) {
+      if (flags == (finding.reason == Corruption::copied_flag_wrong)) {
+        fmt::print(stderr, "{}\n", finding_words(report, finding, cluster_bytes));
+      }
+    }
   }
 }
 
@@ -145,11 +175,7 @@ int check_image(Context& context, const Request& request) {
     (void)opened->image->close();
     return kFailed;
   }
-  for (const Finding& finding : report->findings) {
-    if (!request.quiet) {
-      print_finding(finding, cluster_bytes);
-    }
-  }
+  print_findings(*report, cluster_bytes);
   if (request.json) {
     print_json(*report, *opened);
   } else if (!request.quiet) {

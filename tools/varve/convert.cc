@@ -24,27 +24,37 @@ struct Source {
   [[nodiscard]] Image& image() { return snapshot != nullptr ? *snapshot : *opened.image; }
 };
 
-// The snapshot -l asks for, by its rules: a bare word is a name or an id.
+// The snapshot -l asks for: snapshot.id= and snapshot.name= must both fit; a bare word is an id,
+// else a name.
 std::optional<std::size_t> find_snapshot_index(const std::vector<SnapshotInfo>& snapshots,
                                                const std::string& wanted) {
   const bool keyed = wanted.starts_with("snapshot.");
   const KeyValueList keys = keyed ? parse_key_values(wanted) : KeyValueList{};
   const std::optional<std::string> id = find_value(keys, "snapshot.id");
   const std::optional<std::string> name = find_value(keys, "snapshot.name");
+  std::optional<std::size_t> named;
   for (std::size_t i = 0; i < snapshots.size(); ++i) {
     const SnapshotInfo& snapshot = snapshots[i];
-    const bool matches =
-        keyed ? (id || name) && (!id || snapshot.id == *id) && (!name || snapshot.name == *name)
-              : snapshot.id == wanted || snapshot.name == wanted;
-    if (matches) {
+    if (keyed ? (id || name) && (!id || snapshot.id == *id) && (!name || snapshot.name == *name)
+              : snapshot.id == wanted) {
       return i;
     }
+    if (!keyed && !named && snapshot.name == wanted) {
+      named = i;
+    }
   }
-  return std::nullopt;
+  return named;
 }
 
 // False after a message.
 bool load_snapshot(const Context& context, Source& source, const std::string& wanted) {
+  if (source.opened.image->facts().format == Format::raw) {
+    context.error(
+        "Failed to load snapshot: Block format '{}' used by device '' does not support temporarily "
+        "loading internal snapshots",
+        source.opened.format);
+    return false;
+  }
   const Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(*source.opened.image);
   std::optional<std::size_t> index;
   if (snapshots) {

@@ -27,7 +27,7 @@ constexpr const char* kHelp = R"(List or manipulate snapshots within image.  Usa
   -l, --list                    list the snapshots (the default)
   -c, --create NAME             take one
   -a, --apply NAME              go back to one, by name or id
-  -d, --delete NAME             delete one, by name or id
+  -d, --delete NAME             delete one, by name
   -f, --format FMT              raw or qcow2; detected otherwise
   --image-opts                  FILENAME is a list of key=value pairs
   -U, --force-share             list while another program writes the image
@@ -52,11 +52,12 @@ constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
 
 constexpr std::size_t kNameBytesMax = 255;  // Longer ones are cut, as QEMU cuts them.
 
-// As QEMU looks snapshots up: by name or by id, whichever comes first in the table.
-std::optional<std::size_t> find_first(const std::vector<SnapshotInfo>& snapshots,
-                                      std::string_view text) {
+using Field = std::string SnapshotInfo::*;
+
+std::optional<std::size_t> find_by(const std::vector<SnapshotInfo>& snapshots, Field field,
+                                   std::string_view text) {
   for (std::size_t i = 0; i < snapshots.size(); ++i) {
-    if (snapshots[i].id == text || snapshots[i].name == text) {
+    if (snapshots[i].*field == text) {
       return i;
     }
   }
@@ -90,9 +91,16 @@ int apply(Context& context, Image& image, const std::string& name) {
   Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(image);
   Error error;
   error.code = ErrorCode::not_found;
+  std::optional<std::size_t> index;
   if (!snapshots) {
     error = snapshots.error();
-  } else if (const std::optional<std::size_t> index = find_first(*snapshots, name)) {
+  } else if (!image.facts().data_file_name.empty()) {
+    error.code = ErrorCode::unsupported;
+  } else {
+    index = find_by(*snapshots, &SnapshotInfo::id, name);
+    index = index ? index : find_by(*snapshots, &SnapshotInfo::name, name);
+  }
+  if (index) {
     const Result<void> applied = apply_snapshot(image, *index);
     if (applied) {
       return 0;
@@ -112,7 +120,8 @@ int remove(Context& context, Image& image, const std::string& name) {
       context.error("Could not delete snapshot '{}': {}", name, short_words(snapshots.error()));
       return 1;
     }
-    index = find_first(*snapshots, name);
+    // By name only, the first that has it: scripts that delete by id would hit the wrong one.
+    index = find_by(*snapshots, &SnapshotInfo::name, name);
   }
   if (!index) {
     context.error("Could not delete snapshot '{}': snapshot not found", name);

@@ -33,7 +33,7 @@ std::string format_snapshot_table(const std::vector<SnapshotInfo>& snapshots) {
   if (snapshots.empty()) {
     return {};
   }
-  constexpr const char* kRow = "{:<7} {:<16} {:>8} {:>20} {:>15} {:>10}\n";
+  constexpr const char* kRow = "{:<7} {:<16} {:>8} {:>19} {:>15} {:>10}\n";
   std::string text = "Snapshot list:\n";
   text += fmt::format(kRow, "ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT");
   for (const SnapshotInfo& snapshot : snapshots) {
