@@ -104,6 +104,29 @@ TEST(AsyncScript, ReportsWhenDone) {
   });
 }
 
+TEST(AsyncScript, RunsSeveralAtOnce) {
+  std::vector<std::string> commands;
+  for (int i = 0; i < 48; ++i) {
+    commands.push_back("aio_write -q -P " + std::to_string(i + 1) + " " + std::to_string(i * 80) +
+                       "k 48k 16k 16k");
+    if (i % 8 == 7) {
+      commands.push_back("aio_read -q 0 64k");
+    }
+  }
+  commands.emplace_back("aio_flush");
+  for (int i = 0; i < 48; ++i) {
+    commands.push_back("read -P " + std::to_string(i + 1) + " " + std::to_string(i * 80) + "k 80k");
+  }
+  Script lines = on_qcow2("from standard input", {});
+  for (const std::string& command : commands) {
+    lines.input += command + "\n";
+  }
+  expect_same({on_qcow2("from -c", commands),
+               on_raw("raw", {"aio_write -q 0 64k", "aio_write -q -P 2 64k 512k", "aio_flush",
+                              "read -P 2 64k 512k"}),
+               lines});
+}
+
 TEST(AsyncScript, FailsWithoutFailing) {
   expect_same({
       on_qcow2("beyond",

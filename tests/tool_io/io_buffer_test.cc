@@ -1,6 +1,6 @@
 // Memory of a request: alignment, patterns, files.
 
-#include "varve/io_buffer.h"
+#include "io_buffer.h"
 
 #include <bit>
 #include <cstdint>

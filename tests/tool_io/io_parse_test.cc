@@ -1,6 +1,6 @@
 // The command language: words, numbers, patterns, durations. Expectations were read off qemu-io.
 
-#include "varve/io_parse.h"
+#include "io_parse.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // The texts qemu-io prints about a finished request.
 
-#include "varve/io_report.h"
+#include "io_report.h"
 
 #include <vector>
 

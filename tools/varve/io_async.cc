@@ -9,6 +9,7 @@ namespace varve::tool {
 
 namespace {
 
+// Runs inside the engine, where nothing may throw: no fmt::print.
 void print_text(const std::string& text) {
   (void)std::fputs(text.c_str(), stdout);
 }
@@ -18,13 +19,13 @@ void finish(AsyncTransfer& transfer, int problem) {
   transfer.report.elapsed = IoClock::now() - transfer.start;
   transfer.finished = true;
   if (problem != 0) {
-    print("{} failed: {}\n", transfer.failure, system_words(problem));
+    print_text(fmt::format("{} failed: {}\n", transfer.failure, system_words(problem)));
     return;
   }
   const std::span<std::byte> data = transfer.buffer.bytes();
   if (transfer.pattern && !matches_pattern(data, *transfer.pattern)) {
-    print("Pattern verification failed at offset {}, {} bytes\n", transfer.request.offset,
-          data.size());
+    print_text(fmt::format("Pattern verification failed at offset {}, {} bytes\n",
+                           transfer.request.offset, data.size()));
   }
   if (transfer.quiet) {
     return;

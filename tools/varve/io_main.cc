@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 
 #include <getopt.h>
 #include <poll.h>
@@ -237,6 +238,8 @@ int run_io(Context& context, int argc, char** argv) {
   if (invocation.exit_code) {
     return *invocation.exit_code;
   }
+  // A reader of our output that goes away must not leave the image open for writing.
+  (void)std::signal(SIGPIPE, SIG_IGN);
   IoSession session(context, invocation.misaligned);
   session.image_opts = invocation.image_opts;
   if (invocation.filename) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
@@ -230,7 +231,7 @@ bool is_tuning_option(std::string_view key) {
 }
 
 void print_io_error(const Context& context, std::string_view text) {
-  fmt::print(stderr, "{}: {}\n", context.program, text);
+  (void)std::fputs(fmt::format("{}: {}\n", context.program, text).c_str(), stderr);
 }
 
 }  // namespace varve::tool
