@@ -57,6 +57,7 @@ ExplorationLimits limits_for(const ScenarioCase& parameter) {
   limits.seed = sim::seed_from_environment();
   limits.states_max = sim::environment_number("VARVE_CRASH_STATES", kStatesPerCase);
   limits.excuse_mismatches = parameter.scenario.control && parameter.geometry.create.version < 3;
+  limits.may_apply = !parameter.scenario.add_bitmap;
   limits.ask_qemu_each = 24;
   return limits;
 }

@@ -78,6 +78,7 @@ class Faults : public testing::TestWithParam<ScenarioCase> {
     Examination examination;
     examination.excuse_mismatches =
         GetParam().scenario.control && GetParam().geometry.create.version < 3;
+    examination.may_apply = !GetParam().scenario.add_bitmap;
     examination.ask_qemu = plan.hits() > 0 && plan.seen() % 16 == 0;
     const auto verdict = examine(lab_, guest, disk.content, ++clock, examination);
     EXPECT_FALSE(verdict) << *verdict;

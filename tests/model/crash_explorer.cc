@@ -40,6 +40,7 @@ Exploration explore_cuts(Lab& lab, const sim::CrashDisk& disk, const Guest& gues
         --wanted;
         Examination examination;
         examination.excuse_mismatches = limits.excuse_mismatches;
+        examination.may_apply = limits.may_apply;
         examination.ask_qemu =
             limits.ask_qemu_each > 0 && result.examined % limits.ask_qemu_each == 0;
         ++result.examined;

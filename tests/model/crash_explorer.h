@@ -19,6 +19,7 @@ struct ExplorationLimits {
   std::uint64_t states_max = 0;     // A seeded sample of that size; 0: every state.
   sim::Moment from = 0;             // Cuts before this moment are not looked at.
   bool excuse_mismatches = false;   // See Examination.
+  bool may_apply = true;            // See Examination.
   std::uint64_t ask_qemu_each = 0;  // qemu-img check for every n-th state; 0: never.
 };
 

@@ -1,6 +1,7 @@
 // The oracle: one image, everything that must be true of it.
 #include <algorithm>
 
+#include "base/checked.h"
 #include "model/lab.h"
 #include "model/qemu_img.h"
 
@@ -41,8 +42,12 @@ class Examiner {
     if (Verdict verdict = check_bytes(*image, excuse, false)) {
       return verdict;
     }
-    if (Verdict verdict = guest_.judge(view_of(*image), moment_)) {
+    Version seen;
+    if (Verdict verdict = guest_.judge(view_of(*image), moment_, &seen)) {
       return verdict;
+    }
+    if (image->has_trusted_bitmap() && !guest_.is_untouched(seen)) {
+      return "the disk changed under a bitmap that is not marked in use";
     }
     return examination_.ask_qemu && !image->is_dirty() && !excuse ? ask_qemu(file_) : std::nullopt;
   }
@@ -122,7 +127,7 @@ class Examiner {
   }
 
   // Overwrites, takes, applies and deletes snapshots: what a wrong count destroys shows now.
-  static Verdict go_on(Image& image, Guest& guest) {
+  Verdict go_on(Image& image, Guest& guest) {
     Result<void> result;
     const auto good = [&](Result<void> outcome) {
       result = result ? outcome : result;
@@ -130,7 +135,10 @@ class Examiner {
     };
     const std::uint64_t cluster = guest.cluster_bytes();
     const std::uint64_t part = std::max<std::uint64_t>(512, cluster / 4);
-    for (std::uint64_t at = 0; at < guest.size() && result; at += cluster) {
+    // Every cluster of a small disk, a spread of a larger one.
+    constexpr std::uint64_t kWritesMax = 96;
+    const std::uint64_t stride = cluster * divide_up(guest.size(), cluster * kWritesMax);
+    for (std::uint64_t at = 0; at < guest.size() && result; at += stride) {
       good(guest.write(image, at, std::min(part, guest.size() - at)));
     }
     if (result && image.facts().refcount_bits > 1) {
@@ -140,9 +148,11 @@ class Examiner {
       if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
         return prefixed("after a snapshot", verdict);
       }
-      good(result ? guest.apply_snapshot(image, mine) : result);
-      if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
-        return prefixed("after apply", verdict);
+      if (examination_.may_apply) {
+        good(result ? guest.apply_snapshot(image, mine) : result);
+        if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
+          return prefixed("after apply", verdict);
+        }
       }
       good(result ? guest.write(image, 0, std::min(part, guest.size())) : result);
       while (result && !guest.now().snapshots.empty()) {

@@ -105,6 +105,8 @@ class Guest {
   // nothing. `seen`, when given, receives the version found, each sector with its one value.
   [[nodiscard]] std::optional<std::string> judge(const View& view, sim::Moment moment,
                                                  Version* seen = nullptr) const;
+  // Whether the disk of `seen` is the one the guest began with.
+  [[nodiscard]] bool is_untouched(const Version& seen) const noexcept;
   // The same without a power cut: nothing but the last version.
   [[nodiscard]] std::optional<std::string> judge_now(const View& view) const;
 

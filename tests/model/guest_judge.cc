@@ -141,6 +141,14 @@ std::optional<std::string> Guest::judge(const View& view, sim::Moment moment, Ve
   return judge_range(view, floor, high, seen);
 }
 
+bool Guest::is_untouched(const Version& seen) const noexcept {
+  const DiskState& first = versions_.front().disk;
+  return std::equal(seen.disk.sectors.begin(), seen.disk.sectors.end(), first.sectors.begin(),
+                    first.sectors.end(), [](const StampSet& now, const StampSet& before) {
+                      return now.size() == 1 && before.contains(now[0]);
+                    });
+}
+
 std::optional<std::string> Guest::judge_now(const View& view) const {
   const std::size_t newest = versions_.size() - 1;
   Floor floor;

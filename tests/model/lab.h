@@ -69,6 +69,7 @@ class Lab : private FileOpener {
 // What an examination does beyond the necessary.
 struct Examination {
   bool excuse_mismatches = false;  // Wrong COPIED flags are harmless here (v2 has no dirty bit).
+  bool may_apply = true;           // Snapshots can be applied: no bitmaps are in the way.
   bool go_on = true;               // Use the image afterwards, and look again.
   bool ask_qemu = false;           // Also qemu-img check.
 };

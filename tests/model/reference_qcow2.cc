@@ -229,6 +229,19 @@ bool ReferenceQcow2::read_snapshot(std::size_t index, std::uint64_t offset, Byte
   return read_disk(snapshot.l1_offset, snapshot.l1_entries, offset, target, why);
 }
 
+bool ReferenceQcow2::has_trusted_bitmap() const {
+  std::uint64_t at = bitmap_directory_offset_;
+  for (std::uint64_t i = 0; i < bitmap_count_; ++i) {
+    constexpr std::uint64_t kInUse = 1;
+    constexpr std::uint64_t kEnabled = 2;
+    if ((be(at + 12, 4) & (kInUse | kEnabled)) == kEnabled) {
+      return true;
+    }
+    at += (24 + be(at + 18, 2) + be(at + 20, 4) + 7) / 8 * 8;
+  }
+  return false;
+}
+
 std::uint64_t ReferenceQcow2::refcount(std::uint64_t cluster) const {
   const std::uint64_t per_block = (cluster_bytes_ * 8) >> refcount_order_;
   const std::uint64_t block_index = cluster / per_block;

@@ -50,6 +50,8 @@ class ReferenceQcow2 {
   [[nodiscard]] const std::vector<ReferenceSnapshot>& snapshots() const noexcept {
     return snapshots_;
   }
+  // Whether an enabled bitmap claims to know every change of the disk.
+  [[nodiscard]] bool has_trusted_bitmap() const;
   void set_backing(Backing backing) { backing_ = std::move(backing); }
 
   // Reads the active disk, or a snapshot's. False, and `why`, where the tables are broken.
