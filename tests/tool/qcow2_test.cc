@@ -48,6 +48,15 @@ poke l1.qcow2 47 '\1'
 cp --sparse=always o.qcow2 nb.qcow2
 qemu-img rebase -u -b gone.qcow2 -F qcow2 nb.qcow2
 img -b gone.qcow2 -F qcow2 -u nb1.qcow2 1M
+cp b.qcow2 leak.qcow2
+cp o.qcow2 cor.qcow2
+truncate -s 1835008 leak.qcow2
+# The refcount block is the third cluster: two clusters nobody refers to, one that is not counted.
+poke leak.qcow2 $((131072 + 2 * 25 + 1)) '\1'
+poke leak.qcow2 $((131072 + 2 * 26 + 1)) '\1'
+poke cor.qcow2 $((131072 + 2 * 5 + 1)) '\0'
+cp cor.qcow2 cor2.qcow2
+poke cor2.qcow2 $((262144 + 8 + 6)) '\2'
 truncate -s 3M r.raw
 head -c 300000 /dev/zero | tr '\0' r | dd of=r.raw bs=4k seek=20 conv=notrunc status=none
 printf 'KDMV\1\0\0\0' >m.vmdk
@@ -296,6 +305,104 @@ TEST_F(Qcow2SideBySide, BenchSaysWhatQemuImgSays) {
 TEST_F(Qcow2SideBySide, SnapshotSaysWhatQemuImgSays) {
   expect_same({
       "qemu-img snapshot -c a df.qcow2",
+  });
+}
+
+TEST_F(Qcow2SideBySide, SnapshotsAreWhatQemuImgMakes) {
+  expect_same({
+      "qemu-img snapshot -l b.qcow2",
+      "qemu-img snapshot b.qcow2",
+      "qemu-img snapshot -l -U b.qcow2",
+      "qemu-img snapshot -l v2.qcow2",
+      "qemu-img snapshot -l corr.qcow2",
+      "qemu-img snapshot -c aa v2.qcow2 && "
+      "qemu-img snapshot -c aa v2.qcow2 && "
+      "$QEMU snapshot -l v2.qcow2 | cut -c -30 && "
+      "$QEMU check v2.qcow2 | grep No",
+      "qemu-img snapshot -c aa b.qcow2 && "
+      "$QEMU snapshot -l b.qcow2 | cut -c -30 && "
+      "$QEMU check b.qcow2 | grep No",
+      "qemu-img snapshot -a nope b.qcow2",
+      "qemu-img snapshot -d nope b.qcow2",
+      "qemu-img snapshot -a one b.qcow2 && "
+      "$QEMU check b.qcow2 | grep No && "
+      "$QEMU convert b.qcow2 x && "
+      "md5sum x",
+      "qemu-img snapshot -a 2 b.qcow2 && "
+      "$QEMU check b.qcow2 | grep No && "
+      "$QEMU convert b.qcow2 x && "
+      "md5sum x",
+      "qemu-img snapshot -d one b.qcow2 && "
+      "$QEMU check b.qcow2 | grep No && "
+      "$QEMU convert b.qcow2 x && "
+      "md5sum x && "
+      "$QEMU snapshot -l b.qcow2",
+      "qemu-img snapshot -d 2 b.qcow2 && "
+      "qemu-img snapshot -d 1 b.qcow2 && "
+      "$QEMU check b.qcow2 | grep No && "
+      "$QEMU convert b.qcow2 x && "
+      "md5sum x && "
+      "$QEMU snapshot -l b.qcow2",
+      "qemu-img snapshot -c a df.qcow2",
+      "qemu-img snapshot -a a df.qcow2",
+      "qemu-img snapshot -d a df.qcow2",
+      "qemu-img snapshot -c $(printf 'x%.0s' $(seq 300)) o.qcow2 && "
+      "$QEMU snapshot -l o.qcow2 | cut -c -30",
+      "qemu-img snapshot -q -c x x.qcow2 && "
+      "$QEMU check x.qcow2 | grep No && "
+      "$QEMU snapshot -l x.qcow2 | cut -c -30",
+      "qemu-img snapshot -c x corr.qcow2",
+      "qemu-img snapshot -c x nb.qcow2",
+      "qemu-img snapshot -c x inc.qcow2",
+      "qemu-img snapshot -U -c x b.qcow2",
+      "qemu-img snapshot -c x c5.qcow2 && $QEMU check c5.qcow2 | grep No",
+      "qemu-img convert -l one b.qcow2 out && md5sum out",
+      "qemu-img convert -l 2 b.qcow2 out && md5sum out",
+      "qemu-img convert -l snapshot.name=one b.qcow2 out && md5sum out",
+      "qemu-img convert -l snapshot.id=2 b.qcow2 out && md5sum out",
+      "qemu-img convert -l snapshot.id=2,snapshot.name=one b.qcow2 out",
+      "qemu-img convert -l nope b.qcow2 out",
+      "qemu-img convert -l snapshot.id=nope b.qcow2 out",
+      "qemu-img convert -l foo=bar b.qcow2 out",
+      "qemu-img convert -l one r.raw out",
+      "qemu-img convert -l one -O qcow2 b.qcow2 out && "
+      "md5sum < /dev/null && "
+      "$QEMU check out | grep No",
+  });
+}
+
+TEST_F(Qcow2SideBySide, CheckFindsWhatQemuImgFinds) {
+  expect_same({
+      "qemu-img check b.qcow2",
+      "qemu-img check --output=json b.qcow2",
+      "qemu-img check o.qcow2",
+      "qemu-img check --output=json o.qcow2",
+      "qemu-img check z.qcow2",
+      "qemu-img check --output=json z.qcow2",
+      "qemu-img check v2.qcow2",
+      "qemu-img check x.qcow2",
+      "qemu-img check c5.qcow2",
+      "qemu-img check cl.qcow2",
+      "qemu-img check p.qcow2",
+      "qemu-img check df.qcow2",
+      "qemu-img check --output=json x.qcow2",
+      "qemu-img check leak.qcow2",
+      "qemu-img check --output=json leak.qcow2",
+      "qemu-img check -q leak.qcow2",
+      "qemu-img check cor.qcow2",
+      "qemu-img check --output=json cor.qcow2",
+      "qemu-img check cor2.qcow2",
+      "qemu-img check --output=json cor2.qcow2",
+      "qemu-img check -q cor.qcow2",
+      "qemu-img check dirty.qcow2",
+      "qemu-img check corr.qcow2",
+      "qemu-img check -f qcow2 -U b.qcow2",
+      "qemu-img check -r foo leak.qcow2",
+      "qemu-img create -q -f qcow2 n.qcow2 10M && qemu-img check n.qcow2",
+      "qemu-img create -q -f qcow2 -o preallocation=metadata n.qcow2 10M && "
+      "$QEMU check n.qcow2 >/dev/null && "
+      "qemu-img convert -O qcow2 n.qcow2 m.qcow2 && "
+      "qemu-img compare n.qcow2 m.qcow2",
   });
 }
 

@@ -83,11 +83,12 @@ Outcome SideBySide::run(const std::string& script, const std::string& programs) 
   const std::string output = temporary_.file("output");
   const std::string errors = temporary_.file("errors");
   Outcome outcome;
-  outcome.status = run_shell("rm -rf " + shell_quoted(work) + " && cp -a --sparse=always " +
-                             shell_quoted(images_) + " " + shell_quoted(work) + " && cd " +
-                             shell_quoted(work) + " && PATH=" + shell_quoted(programs) +
-                             ":\"$PATH\" " + "bash -c " + shell_quoted(script) + " >" +
-                             shell_quoted(output) + " 2>" + shell_quoted(errors) + " </dev/null");
+  outcome.status =
+      run_shell("rm -rf " + shell_quoted(work) + " && cp -a --sparse=always " +
+                shell_quoted(images_) + " " + shell_quoted(work) + " && cd " + shell_quoted(work) +
+                " && QEMU=" + shell_quoted(theirs_ + "/qemu-img") +
+                " PATH=" + shell_quoted(programs) + ":\"$PATH\" bash -c " + shell_quoted(script) +
+                " >" + shell_quoted(output) + " 2>" + shell_quoted(errors) + " </dev/null");
   outcome.output = read_text(output);
   outcome.errors = read_text(errors);
   return outcome;

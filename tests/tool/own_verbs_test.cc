@@ -1,0 +1,157 @@
+// What the tool does beyond qemu-img: its own verbs, engines, strict formats, locks and signals.
+
+#include "tool/side_by_side.h"
+
+namespace varve::tool {
+namespace {
+
+class OwnVerbs : public SideBySide {
+ protected:
+  void SetUp() override {
+    SideBySide::SetUp();
+    if (IsSkipped()) {
+      return;
+    }
+    prepare(R"sh(
+      qemu-img create -q -f qcow2 a.qcow2 1M
+      qemu-io -c 'write -P 1 0 256k' a.qcow2 >/dev/null
+      qemu-img snapshot -c one a.qcow2
+      qemu-io -c 'write -P 2 0 64k' a.qcow2 >/dev/null
+      qemu-img create -q -f qcow2 b.qcow2 2M
+      qemu-img create -q -f qcow2 data.qcow2 64M
+      qemu-io -c 'write -P 9 0 32M' data.qcow2 >/dev/null
+      truncate -s 1M r.raw
+    )sh");
+  }
+  // The script with $VARVE as the tool under its own name.
+  [[nodiscard]] Outcome run_varve(const std::string& script) {
+    return run_ours("VARVE='" + tool_path() + "'; " + script);
+  }
+};
+
+TEST_F(OwnVerbs, InspectTellsWhatASnapshotCosts) {
+  const Outcome outcome = run_varve("$VARVE inspect --json a.qcow2");
+  EXPECT_EQ(outcome.status, 0) << outcome.errors;
+  EXPECT_NE(outcome.output.find("\"unique-bytes\": 65536,\n            \"shared-bytes\": 196608"),
+            std::string::npos)
+      << outcome.output;
+  EXPECT_NE(outcome.output.find("\"freed-by-delete-bytes\": 65536"), std::string::npos);
+  EXPECT_NE(outcome.output.find("\"data-bytes\": 327680"), std::string::npos);
+}
+
+TEST_F(OwnVerbs, SnapshotCreateGivesAllImagesTheSnapshotOrNone) {
+  const Outcome good = run_varve(
+      "$VARVE snapshot create a.qcow2 b.qcow2 --name both >/dev/null && $QEMU snapshot -l a.qcow2 "
+      "| grep -c both; $QEMU snapshot -l b.qcow2 | grep -c both; $QEMU check -q a.qcow2");
+  EXPECT_EQ(good.output, "1\n1\n") << good.errors;
+  EXPECT_EQ(good.status, 0);
+  const Outcome bad = run_varve(
+      "$VARVE snapshot create a.qcow2 r.raw --name both; echo $?; $QEMU snapshot -l a.qcow2 | "
+      "grep -c both");
+  EXPECT_EQ(bad.output, "1\n0\n");
+}
+
+TEST_F(OwnVerbs, SnapshotNamesThatSeveralShareAreRefusedWithTheirIds) {
+  const Outcome outcome = run_varve(
+      "$QEMU snapshot -c one a.qcow2; $VARVE snapshot delete a.qcow2 one; echo $?; $VARVE snapshot "
+      "delete a.qcow2 2 >/dev/null; echo $?; $QEMU snapshot -l a.qcow2 | cut -c -12 | tail -1");
+  EXPECT_EQ(outcome.output, "1\n0\n1       one \n");
+  EXPECT_EQ(outcome.errors,
+            "varve: a.qcow2: several snapshots are named 'one': say which by id (1, 2)\n");
+}
+
+TEST_F(OwnVerbs, SnapshotRenameAndApplyWork) {
+  const Outcome outcome = run_varve(
+      "$VARVE snapshot rename a.qcow2 one uno >/dev/null && $VARVE snapshot apply a.qcow2 uno "
+      ">/dev/null && $QEMU check -q a.qcow2 && $QEMU snapshot -l a.qcow2 | grep -c uno; "
+      "qemu-img convert -l uno a.qcow2 then; qemu-img compare -f raw then a.qcow2");
+  EXPECT_EQ(outcome.output, "1\nImages are identical.\n") << outcome.errors;
+}
+
+TEST_F(OwnVerbs, SnapshotActionsAreFilesForQemuImg) {
+  const Outcome outcome = run_ours("qemu-img snapshot list");
+  EXPECT_EQ(outcome.errors,
+            "qemu-img: Could not open 'list': Could not open 'list': No such file or directory\n");
+}
+
+TEST_F(OwnVerbs, TheEngineCanBeChosen) {
+  for (const char* script :
+       {"$VARVE --aio threads info -v a.qcow2", "$VARVE info -v --aio=threads a.qcow2",
+        "VARVE_AIO=threads $VARVE info -v a.qcow2"}) {
+    const Outcome outcome = run_varve(script);
+    EXPECT_EQ(outcome.status, 0) << outcome.errors;
+    EXPECT_NE(outcome.output.find("I/O engine: threads\n"), std::string::npos) << script;
+  }
+  const Outcome outcome = run_varve("$VARVE info --aio carrier-pigeon a.qcow2");
+  EXPECT_EQ(outcome.errors, "varve: Invalid aio option: carrier-pigeon\n");
+  EXPECT_EQ(outcome.status, 1);
+}
+
+TEST_F(OwnVerbs, ConvertGivesTheSameOnThreads) {
+  const Outcome outcome = run_varve(
+      "$VARVE --aio threads convert -O qcow2 a.qcow2 out && $QEMU compare a.qcow2 out && $QEMU "
+      "check -q out");
+  EXPECT_EQ(outcome.output, "Images are identical.\n") << outcome.errors;
+  EXPECT_EQ(outcome.status, 0);
+}
+
+TEST_F(OwnVerbs, StrictFormatRefusesGuessesOnWritingVerbs) {
+  for (const char* script : {"$VARVE resize --strict-format r.raw +1M",
+                             "VARVE_STRICT_FORMAT=1 $VARVE resize a.qcow2 +1M",
+                             "VARVE_STRICT_FORMAT=1 $VARVE snapshot -c x a.qcow2"}) {
+    const Outcome outcome = run_varve(script);
+    EXPECT_EQ(outcome.status, 1) << script;
+    EXPECT_NE(outcome.errors.find("add -f qcow2 or -f raw"), std::string::npos) << outcome.errors;
+  }
+  EXPECT_EQ(run_varve("$VARVE resize --strict-format -f raw r.raw +1M").status, 0);
+  EXPECT_EQ(run_varve("VARVE_STRICT_FORMAT=1 $VARVE info r.raw").status, 0);
+}
+
+TEST_F(OwnVerbs, ImagesOfWritersAreRefusedAsQemuImgRefusesThem) {
+  std::vector<std::string> scripts;
+  for (const char* command :
+       {"info a.qcow2", "info -U a.qcow2 | head -n 1", "check a.qcow2", "snapshot -c q a.qcow2",
+        "resize a.qcow2 +1M", "convert a.qcow2 x", "convert -O qcow2 b.qcow2 a.qcow2",
+        "create -f qcow2 a.qcow2 1M", "convert -n -O qcow2 b.qcow2 a.qcow2", "create a.qcow2 1M"}) {
+    // QEMU holds the image open for writing until its standard input ends.
+    scripts.push_back(
+        std::string("mkfifo hold said; $(dirname $QEMU)/qemu-io a.qcow2 <hold >said & "
+                    "exec 3>hold 4<said; echo length >&3; read line <&4; "
+                    "qemu-img ") +
+        command + "; code=$?; exec 3>&-; wait; exit $code");
+  }
+  expect_same(scripts);
+}
+
+TEST_F(OwnVerbs, AnInterruptedConvertLeavesAConsistentImage) {
+  // Slow enough that the signal arrives in the middle, whatever the machine.
+  const Outcome outcome = run_varve(
+      "$VARVE convert -r 4M -p -O qcow2 data.qcow2 out >progress & pid=$!; until [ $(stat -c %s "
+      "progress 2>/dev/null || echo 0) -gt 30 ]; do :; done; kill -INT $pid; wait $pid; echo $?; "
+      "$QEMU check -q out; echo $?");
+  EXPECT_EQ(outcome.output, "130\n0\n") << outcome.errors;
+}
+
+TEST_F(OwnVerbs, VersionAndHelpAnswer) {
+  EXPECT_EQ(run_varve("$VARVE version --json | head -n 2").output.substr(0, 15),
+            "{\n    \"version\"");
+  for (const char* verb : {"bench", "check", "compare", "convert", "create", "info", "inspect",
+                           "map", "resize", "snapshot", "version"}) {
+    const Outcome outcome = run_varve(std::string("$VARVE ") + verb + " --help");
+    EXPECT_EQ(outcome.status, 0) << verb << outcome.errors;
+    EXPECT_NE(outcome.output.find("sage:"), std::string::npos) << verb;
+  }
+}
+
+TEST_F(OwnVerbs, FormatsOfOthersAreNamed) {
+  const Outcome outcome = run_varve(
+      "printf 'KDMV\\1\\0\\0\\0' >m.vmdk; truncate -s 1k m.vmdk; $VARVE info m.vmdk; $VARVE create "
+      "-f vmdk x 1M; $VARVE convert -O vdi a.qcow2 x");
+  EXPECT_EQ(outcome.errors,
+            "varve: Could not open 'm.vmdk': Unknown file format 'vmdk'\n"
+            "varve: x: Unknown file format 'vmdk'\n"
+            "varve: Unknown file format 'vdi'\n");
+}
+
+}  // namespace
+}  // namespace varve::tool
