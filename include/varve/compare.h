@@ -20,7 +20,7 @@ struct CompareOptions {
   unsigned parallel = 8;
   std::size_t chunk_bytes = 1 << 20;  // A multiple of 512.
   const std::atomic<bool>* cancel = nullptr;
-  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
+  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress = {};
 };
 
 enum class Comparison : std::uint8_t {

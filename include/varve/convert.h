@@ -37,7 +37,7 @@ struct ConvertOptions {
   std::uint64_t rate_bytes_per_second = 0;  // 0: unlimited.
   // Set from a signal handler or another thread: the call drains and answers `cancelled`.
   const std::atomic<bool>* cancel = nullptr;
-  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;
+  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress = {};
 };
 
 // Which side of a copy an error comes from, so that messages can name the file.

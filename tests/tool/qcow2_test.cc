@@ -105,7 +105,8 @@ TEST_F(Qcow2SideBySide, InfoSaysWhatQemuImgSays) {
       "qemu-img info short.qcow2",
       "qemu-img info l1.qcow2",
       "qemu-img info --image-opts driver=qcow2,file.filename=o.qcow2",
-      R"sh(qemu-img info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"x.qcow2"}}')sh",
+      "qemu-img info "
+      "'json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"x.qcow2\"}}'",
       "qemu-img info m.vmdk -f vmdkx",
   });
 }
@@ -148,18 +149,28 @@ TEST_F(Qcow2SideBySide, CheckSaysWhatQemuImgSays) {
 
 TEST_F(Qcow2SideBySide, CreateSaysWhatQemuImgSays) {
   expect_same({
-      R"sh(qemu-img create -f qcow2 a.qcow2 64M && qemu-img info a.qcow2 | grep -v 'disk size\|file length' && $QEMU check a.qcow2)sh",
-      R"sh(qemu-img create -f qcow2 -o compat=0.10 a.qcow2 64M && $QEMU info a.qcow2 | grep -v 'disk size\|file length')sh",
-      R"sh(qemu-img create -f qcow2 -o lazy_refcounts=on,refcount_bits=8,extended_l2=on,compression_type=zstd,preallocation=metadata a.qcow2 1M && $QEMU info a.qcow2 | grep -v 'disk size\|file length' &&  $QEMU check a.qcow2)sh",
-      R"sh(qemu-img create -f qcow2 -b base.qcow2 -F qcow2 a.qcow2 && $QEMU compare a.qcow2 base.qcow2 &&  $QEMU info a.qcow2 | grep -v 'disk size\|file length')sh",
+      "qemu-img create -f qcow2 a.qcow2 64M && qemu-img info a.qcow2 | grep -v -e 'disk "
+      "size' -e 'file length' && $QEMU check a.qcow2",
+      "qemu-img create -f qcow2 -o compat=0.10 a.qcow2 64M && $QEMU info a.qcow2 | grep -v "
+      "-e 'disk size' -e 'file length'",
+      "qemu-img create -f qcow2 -o "
+      "lazy_refcounts=on,refcount_bits=8,extended_l2=on,compression_type=zstd,preallocation="
+      "metadata "
+      "a.qcow2 1M && $QEMU info a.qcow2 | grep -v -e 'disk size' -e 'file length' && $QEMU "
+      "check a.qcow2",
+      "qemu-img create -f qcow2 -b base.qcow2 -F qcow2 a.qcow2 && $QEMU compare a.qcow2 "
+      "base.qcow2 && $QEMU info a.qcow2 | grep -v -e 'disk size' -e 'file length'",
       "qemu-img create -f qcow2 -b base.qcow2 -F raw a.qcow2",
       "qemu-img create -f qcow2 -b base.qcow2 a.qcow2",
-      R"sh(qemu-img create -f qcow2 -u -b gone -F qcow2 a.qcow2 1M && $QEMU info a.qcow2 | grep -v 'disk size\|file length')sh",
+      "qemu-img create -f qcow2 -u -b gone -F qcow2 a.qcow2 1M && $QEMU info a.qcow2 | "
+      "grep -v -e 'disk size' -e 'file length'",
       "qemu-img create -f qcow2 -u -b gone -F nope a.qcow2 1M",
       "qemu-img create -f qcow2 -b nb.qcow2 -F qcow2 a.qcow2",
-      R"sh(qemu-img create -f qcow2 -b bb.q -F qcow2 sub/n.q && $QEMU info -b sub/n.q | grep -v 'disk size\|file length')sh",
+      "qemu-img create -f qcow2 -b bb.q -F qcow2 sub/n.q && $QEMU info -b sub/n.q | grep "
+      "-v -e 'disk size' -e 'file length'",
       "qemu-img create -f qcow2 -b sub/bb.q -F qcow2 sub/n.q",
-      R"sh(qemu-img create -f qcow2 -o data_file=dd.raw,data_file_raw=on a.qcow2 6M && $QEMU info a.qcow2 | grep -v 'disk size\|file length'; stat -c %s dd.raw)sh",
+      "qemu-img create -f qcow2 -o data_file=dd.raw,data_file_raw=on a.qcow2 6M && $QEMU "
+      "info a.qcow2 | grep -v -e 'disk size' -e 'file length'; stat -c %s dd.raw",
       "qemu-img create -f qcow2 -o cluster_size=512 a.q 1T",
       "qemu-img create -f qcow2 -o cluster_size=512 a.q 128P",
       "qemu-img create -f qcow2 a.q 1000 && $QEMU info a.q | grep virtual",
@@ -228,6 +239,11 @@ TEST_F(Qcow2SideBySide, ConvertSaysWhatQemuImgSays) {
       "qemu-img convert sub/o.q out; md5sum out",
       "qemu-img convert nb.qcow2 out",
       "qemu-img convert inc.qcow2 out",
+  });
+}
+
+TEST_F(Qcow2SideBySide, ConvertMakesWhatQemuImgTakes) {
+  expect_same({
       "qemu-img convert -O qcow2 r.raw out && "
       "$QEMU compare r.raw out && "
       "$QEMU check out | grep -v offset",

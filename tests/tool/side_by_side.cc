@@ -1,6 +1,6 @@
 #include "side_by_side.h"
 
-#include <array>
+#include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -48,7 +48,11 @@ std::string find_qemu() {
   }
   const std::string version = model::run_command({program, "--version"}).output;
   const std::size_t number = version.find("version ");
-  if (number == std::string::npos || std::atoi(version.c_str() + number + 8) < 10) {
+  int major = 0;
+  if (number != std::string::npos) {
+    std::from_chars(version.data() + number + 8, version.data() + version.size(), major);
+  }
+  if (major < 10) {
     return {};
   }
   return std::filesystem::path(program).parent_path().string();

@@ -1,0 +1,270 @@
+// convert and compare on images in memory: random content, every option, faults on either side.
+// The disks are compared byte for byte with what was written.
+
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <varve/compare.h>
+#include <varve/convert.h>
+#include <varve/create.h>
+
+#include "base/bytes.h"
+#include "sim/faulty_storage.h"
+
+namespace varve {
+namespace {
+
+using Content = std::vector<std::byte>;
+
+constexpr std::uint64_t kDisk = 5 * 1024 * 1024 + 512 * 3;
+
+std::uint64_t seed() {
+  static const std::uint64_t value = [] {
+    const char* given = std::getenv("VARVE_SEED");
+    const std::uint64_t chosen =
+        given == nullptr ? std::random_device()() : std::strtoull(given, nullptr, 10);
+    std::cout << "VARVE_SEED=" << chosen << "\n";
+    return chosen;
+  }();
+  return value;
+}
+
+class Copy : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    Result<std::unique_ptr<Engine>> engine = Engine::create();
+    ASSERT_TRUE(engine.has_value());
+    engine_ = std::move(*engine);
+    random_.seed(seed());
+  }
+
+  std::unique_ptr<Image> make(const CreateOptions& options) {
+    auto storage = make_memory_storage(*engine_, 0);
+    EXPECT_TRUE(storage.has_value());
+    const Result<void> created = create_image_in(**storage, nullptr, options);
+    EXPECT_TRUE(created.has_value()) << describe(created.error());
+    OpenOptions open;
+    open.format = options.format;
+    open.writable = true;
+    auto faulty = std::make_unique<sim::FaultyStorage>(std::move(*storage), plan_);
+    auto image = Image::open(std::move(faulty), "", open);
+    EXPECT_TRUE(image.has_value()) << describe(image.error());
+    return image ? std::move(*image) : nullptr;
+  }
+  std::unique_ptr<Image> make(Format format, std::uint64_t size = kDisk,
+                              std::uint32_t cluster_bytes = 65536) {
+    CreateOptions options;
+    options.format = format;
+    options.size_bytes = size;
+    options.cluster_bytes = cluster_bytes;
+    return make(options);
+  }
+
+  // Runs of data and of zeros, and what is neither.
+  Content fill(Image& image) {
+    Content content(image.size());
+    for (int i = 0; i < 24; ++i) {
+      const std::uint64_t offset = random_() % content.size();
+      const std::uint64_t length =
+          std::min<std::uint64_t>(random_() % 300000 + 1, content.size() - offset);
+      const auto byte = static_cast<std::byte>(random_() % 3);
+      std::fill_n(content.begin() + static_cast<std::ptrdiff_t>(offset), length, byte);
+      const Result<void> written = image.write(offset, std::span(content).subspan(offset, length));
+      EXPECT_TRUE(written.has_value()) << describe(written.error());
+    }
+    return content;
+  }
+
+  static Content read(Image& image, std::uint64_t length) {
+    Content content(length);
+    const Result<void> done = image.read(0, content);
+    EXPECT_TRUE(done.has_value()) << describe(done.error());
+    return content;
+  }
+
+  void fail_all(StorageOperation operation) {
+    sim::FaultRule rule;
+    rule.operation = operation;
+    rule.from_then_on = true;
+    plan_.add(rule);
+  }
+
+  static void close(Image& image) { EXPECT_TRUE(image.close().has_value()); }
+
+  std::unique_ptr<Engine> engine_;
+  sim::FaultPlan plan_;
+  std::mt19937_64 random_;
+};
+
+TEST_F(Copy, EveryCombinationOfOptionsCopiesTheDisk) {
+  for (const Format from : {Format::raw, Format::qcow2}) {
+    for (const Format to : {Format::raw, Format::qcow2}) {
+      for (int variant = 0; variant < 12; ++variant) {
+        const std::uint32_t cluster = 512u << random_() % 9;
+        auto source = make(from, kDisk, 4096);
+        auto target = make(to, kDisk, cluster);
+        const Content content = fill(*source);
+        ConvertOptions options;
+        options.target_is_zero = variant % 2 == 0;
+        options.out_of_order = variant % 3 == 0;
+        options.parallel = static_cast<unsigned>(random_() % 9 + 1);
+        options.sparse_bytes = variant % 4 == 0 ? 0 : 512u << random_() % 8;
+        options.compressed = to == Format::qcow2 && variant % 5 < 2;
+        options.cluster_bytes = cluster;
+        options.chunk_bytes = std::max<std::size_t>(cluster, 1u << (12 + random_() % 9));
+        ConvertReport report;
+        const Result<void> done = convert(*source, *target, options, &report);
+        ASSERT_TRUE(done.has_value()) << describe(done.error());
+        ASSERT_EQ(read(*target, kDisk), content) << "cluster " << cluster << " variant " << variant;
+        CompareReport compared;
+        ASSERT_TRUE(compare(*source, *target, {}, compared).has_value());
+        EXPECT_EQ(compared.result, Comparison::identical);
+        close(*source);
+        close(*target);
+      }
+    }
+  }
+}
+
+TEST_F(Copy, OldContentOfTheTargetIsReplaced) {
+  auto source = make(Format::qcow2);
+  auto target = make(Format::qcow2, kDisk + 65536);
+  const Content content = fill(*source);
+  const Content before = fill(*target);
+  ConvertOptions options;
+  options.target_offset = 65536;
+  ASSERT_TRUE(convert(*source, *target, options).has_value());
+  const Content after = read(*target, kDisk + 65536);
+  EXPECT_TRUE(std::equal(before.begin(), before.begin() + 65536, after.begin()));
+  EXPECT_TRUE(std::equal(content.begin(), content.end(), after.begin() + 65536));
+  close(*source);
+  close(*target);
+}
+
+TEST_F(Copy, ZerosAreNotWrittenIntoAFreshTarget) {
+  auto source = make(Format::raw);
+  auto target = make(Format::qcow2);
+  ConvertOptions options;
+  options.target_is_zero = true;
+  ConvertReport report;
+  ASSERT_TRUE(convert(*source, *target, options, &report).has_value());
+  EXPECT_EQ(report.written_bytes, 0u);
+  EXPECT_EQ(report.zeroed_bytes, 0u);
+  options.sparse_bytes = 0;
+  ASSERT_TRUE(convert(*source, *target, options, &report).has_value());
+  EXPECT_EQ(report.written_bytes, kDisk);
+  close(*source);
+  close(*target);
+}
+
+TEST_F(Copy, TheFailingSideIsNamed) {
+  for (const StorageOperation operation : {StorageOperation::read, StorageOperation::write}) {
+    auto source = make(Format::raw);
+    auto target = make(Format::raw);
+    fill(*source);
+    fail_all(operation);
+    ConvertReport report;
+    const Result<void> done = convert(*source, *target, {}, &report);
+    ASSERT_FALSE(done.has_value());
+    EXPECT_EQ(done.error().os_errno, EIO);
+    EXPECT_EQ(report.failed_side,
+              operation == StorageOperation::read ? CopySide::source : CopySide::target);
+    plan_.lift();
+    (void)source->close();
+    (void)target->close();
+  }
+}
+
+TEST_F(Copy, CancellingEndsWithAConsistentImage) {
+  auto source = make(Format::raw);
+  auto target = make(Format::qcow2);
+  fill(*source);
+  std::atomic<bool> cancel{false};
+  ConvertOptions options;
+  options.cancel = &cancel;
+  options.chunk_bytes = 65536;
+  options.progress = [&cancel](std::uint64_t done, std::uint64_t) { cancel = done > 0; };
+  const Result<void> done = convert(*source, *target, options);
+  ASSERT_FALSE(done.has_value());
+  EXPECT_EQ(done.error().code, ErrorCode::cancelled);
+  close(*source);
+  close(*target);
+}
+
+TEST_F(Copy, OptionsOutsideTheirLimitsAreRefused) {
+  auto source = make(Format::raw);
+  auto target = make(Format::qcow2);
+  auto small = make(Format::qcow2, kDisk - 512);
+  const auto code = [&](Image& image, const ConvertOptions& options) {
+    const Result<void> done = convert(*source, image, options);
+    return done ? ErrorCode::exists : done.error().code;
+  };
+  EXPECT_EQ(code(*target, {.sparse_bytes = 100}), ErrorCode::invalid_argument);
+  EXPECT_EQ(code(*target, {.parallel = 0}), ErrorCode::invalid_argument);
+  EXPECT_EQ(code(*target, {.chunk_bytes = 0}), ErrorCode::invalid_argument);
+  EXPECT_EQ(code(*target, {.compressed = true, .chunk_bytes = 4096}), ErrorCode::invalid_argument);
+  EXPECT_EQ(code(*target, {.target_offset = 512, .compressed = true}), ErrorCode::invalid_argument);
+  EXPECT_EQ(code(*small, {}), ErrorCode::out_of_range);
+  close(*source);
+  close(*target);
+  close(*small);
+}
+
+TEST_F(Copy, CompareFindsTheFirstSectorThatDiffers) {
+  for (int round = 0; round < 20; ++round) {
+    auto first = make(Format::raw);
+    auto second = make(Format::qcow2);
+    const Content content = fill(*first);
+    ASSERT_TRUE(convert(*first, *second, {}).has_value());
+    const std::uint64_t offset = random_() % kDisk;
+    const std::byte changed = content[offset] ^ std::byte{0x80};
+    ASSERT_TRUE(second->write(offset, std::span(&changed, 1)).has_value());
+    CompareOptions options;
+    options.chunk_bytes = 512u << random_() % 12;
+    options.parallel = static_cast<unsigned>(random_() % 9 + 1);
+    CompareReport report;
+    ASSERT_TRUE(compare(*first, *second, options, report).has_value());
+    EXPECT_EQ(report.result, Comparison::content_differs);
+    EXPECT_EQ(report.offset, offset / 512 * 512);
+    close(*first);
+    close(*second);
+  }
+}
+
+TEST_F(Copy, CompareTakesMissingEndsForZerosUnlessStrict) {
+  auto first = make(Format::raw, 1 << 20);
+  auto second = make(Format::qcow2, 2 << 20);
+  CompareReport report;
+  ASSERT_TRUE(compare(*first, *second, {}, report).has_value());
+  EXPECT_EQ(report.result, Comparison::identical);
+  ASSERT_TRUE(compare(*first, *second, {.strict = true}, report).has_value());
+  EXPECT_EQ(report.result, Comparison::size_differs);
+  const std::byte one{1};
+  ASSERT_TRUE(second->write((2 << 20) - 1, std::span(&one, 1)).has_value());
+  ASSERT_TRUE(compare(*first, *second, {}, report).has_value());
+  EXPECT_EQ(report.result, Comparison::content_differs);
+  EXPECT_EQ(report.offset, (2u << 20) - 512);
+  close(*first);
+  close(*second);
+}
+
+TEST_F(Copy, CompareNamesTheImageThatCannotBeRead) {
+  auto first = make(Format::raw);
+  auto second = make(Format::raw);
+  fill(*first);
+  fail_all(StorageOperation::read);
+  CompareReport report;
+  const Result<void> done = compare(*first, *second, {}, report);
+  ASSERT_FALSE(done.has_value());
+  EXPECT_EQ(report.failed_image, 1u);
+  plan_.lift();
+  (void)first->close();
+  (void)second->close();
+}
+
+}  // namespace
+}  // namespace varve
