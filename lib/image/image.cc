@@ -59,9 +59,11 @@ Result<Format> format_named(const std::string& name) noexcept {
   if (name == "raw") {
     return Format::raw;
   }
-  return failure(ErrorCode::unsupported,
-                 name.empty() ? "the backing file's format is not named: it is never guessed"
-                              : "the backing file's format is not one that can be opened");
+  if (name.empty()) {
+    return failure(ErrorCode::invalid_argument,
+                   "the backing file's format is not named: it is never guessed");
+  }
+  return failure(ErrorCode::unsupported, "the backing file's format is not one that can be opened");
 }
 
 // The options a backing layer is opened with: never written, named by the layer above.

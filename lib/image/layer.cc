@@ -108,7 +108,8 @@ Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& di
   Metadata::Loaded loaded = VARVE_TRY(load_tables(*storage));
   const Header& header = loaded.header;
   if (options.writable && header.is_corrupt() && !options.allow_corrupt) {
-    return failure_at(ErrorCode::corrupt, IoTag::header, offsetof(RawHeader, incompatible_features),
+    return corrupt_at(Corruption::corrupt_bit_set, IoTag::header,
+                      offsetof(RawHeader, incompatible_features),
                       "the image is marked corrupt and is not written before it is repaired");
   }
   Layer layer;

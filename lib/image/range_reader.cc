@@ -6,6 +6,20 @@
 
 namespace varve {
 
+Answer<bool> reads_as_zeros(const ReadSource& source, GuestOffset begin, GuestOffset end) noexcept {
+  while (begin < end) {
+    const MapExtent extent = VARVE_ASK(source.map->find(begin, end - begin));
+    const bool shows_backing = extent.kind == MapExtent::Kind::unallocated &&
+                               source.backing != nullptr && begin.value() < source.backing->size();
+    if (shows_backing || extent.kind == MapExtent::Kind::data ||
+        extent.kind == MapExtent::Kind::compressed) {
+      return false;
+    }
+    begin += extent.length;
+  }
+  return true;
+}
+
 RangeReader::RangeReader() noexcept {
   for (Slot& slot : slots_) {
     slot.reader = this;

@@ -24,6 +24,10 @@ struct ReadSource {
   ScratchPool* scratch = nullptr;  // Buffers of two clusters and one.
 };
 
+// Whether [begin, end) is known to read as zeros without reading data. An empty range does.
+[[nodiscard]] Answer<bool> reads_as_zeros(const ReadSource& source, GuestOffset begin,
+                                          GuestOffset end) noexcept;
+
 class RangeReader final : private Waiter {
  public:
   RangeReader() noexcept;

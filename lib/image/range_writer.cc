@@ -309,23 +309,6 @@ void RangeWriter::measure_fill() noexcept {
   }
 }
 
-Answer<bool> RangeWriter::reads_as_zeros(GuestOffset begin, std::uint64_t length) noexcept {
-  const Image* backing = target_.source.backing;
-  const GuestOffset end(
-      std::min(begin.value() + length, std::max(begin.value(), target_.disk_size)));
-  while (begin < end) {
-    const MapExtent extent = VARVE_ASK(target_.source.metadata->map.find(begin, end - begin));
-    const bool shows_backing = extent.kind == MapExtent::Kind::unallocated && backing != nullptr &&
-                               begin.value() < backing->size();
-    if (shows_backing || extent.kind == MapExtent::Kind::data ||
-        extent.kind == MapExtent::Kind::compressed) {
-      return false;
-    }
-    begin += extent.length;
-  }
-  return true;
-}
-
 // Brings the bytes before (after) the data into the scratch buffer, unless the new clusters hold
 // them already.
 RangeWriter::Progress RangeWriter::fill(bool is_head) noexcept {
@@ -333,7 +316,8 @@ RangeWriter::Progress RangeWriter::fill(bool is_head) noexcept {
   std::uint64_t& amount = is_head ? head_ : tail_;
   const GuestOffset begin(is_head ? position_.value() - head_ : position_.value() + length_);
   if (!is_filling_ && amount != 0 && is_known_zero_) {
-    Answer<bool> is_zero = reads_as_zeros(begin, amount);
+    const std::uint64_t end = std::min(begin.value() + amount, target_.disk_size);
+    Answer<bool> is_zero = reads_as_zeros(target_.source, begin, GuestOffset(end));
     if (is_zero.need() != nullptr) {
       return ask(*is_zero.need());
     }

@@ -67,7 +67,6 @@ class RangeWriter final : private Waiter {
   [[nodiscard]] Progress claim() noexcept;
   void measure_fill() noexcept;
   [[nodiscard]] Progress fill(bool is_head) noexcept;
-  [[nodiscard]] Answer<bool> reads_as_zeros(GuestOffset begin, std::uint64_t length) noexcept;
   [[nodiscard]] Progress write(HostOffset host, std::uint64_t head, std::uint64_t tail) noexcept;
   [[nodiscard]] Progress link() noexcept;
   void link_cluster(GuestOffset cluster) noexcept;

@@ -103,7 +103,6 @@ bool ZeroOperation::choose() noexcept {
   const bool is_compressed_part = is_part_of_compressed_;
   if (!is_aligned(position_, grain) || std::min(end_, cluster_end) < grain_end ||
       is_compressed_part) {
-    is_part_of_compressed_ = false;
     return start_writing(std::min(end_, is_compressed_part ? cluster_end : grain_end));
   }
   if (position_ != cluster || end_ < cluster_end) {
@@ -125,13 +124,21 @@ bool ZeroOperation::choose() noexcept {
 }
 
 bool ZeroOperation::start_writing(std::uint64_t stop) noexcept {
-  chunk_end_ = stop;
-  step_ = Step::writing;
-  if (writer_.start_zeros(image().write_target(), GuestOffset(position_), stop - position_,
-                          *this)) {
+  Answer<bool> is_zero =
+      reads_as_zeros(image().read_source(), GuestOffset(position_), GuestOffset(stop));
+  if (const Need* need = is_zero.need()) {
+    image().metadata().satisfy(*need, *this);
     return false;
   }
-  if (!writer_.result()) {
+  chunk_end_ = stop;
+  is_part_of_compressed_ = false;
+  step_ = Step::writing;
+  const bool must_write = !is_zero.has_value() || !*is_zero;
+  if (must_write && writer_.start_zeros(image().write_target(), GuestOffset(position_),
+                                        stop - position_, *this)) {
+    return false;
+  }
+  if (must_write && !writer_.result()) {
     end(writer_.result());
     return false;
   }
@@ -235,7 +242,7 @@ L2Entry ZeroOperation::zeroed(const MapCluster& cluster) const noexcept {
   const bool has_host = entry.has_host(in_data_file);
   const bool is_nothing = !has_host && !entry.is_compressed() && entry.bitmap() == 0 &&
                           entry.kind(geometry, in_data_file) == ClusterKind::unallocated;
-  if (is_nothing && image().read_source().backing == nullptr) {
+  if (is_nothing && is_discard() && image().read_source().backing == nullptr) {
     return entry;
   }
   if (metadata.header.version < 3) {

@@ -25,7 +25,8 @@ void FileGrowth::grow(HostOffset end, Waiter& waiter) noexcept {
       std::max(kStepClustersMin * geometry_.cluster_bytes(), std::min(size / 4, kStepBytesMax));
   request_ = StorageRequest();
   request_.operation = StorageOperation::resize;
-  request_.offset = round_up(std::max(end.value(), size + step), geometry_.cluster_bytes());
+  needed_ = round_up(end.value(), geometry_.cluster_bytes());
+  request_.offset = std::max(needed_, round_up(size + step, geometry_.cluster_bytes()));
   request_.owner = this;
   request_.complete = &FileGrowth::completed;
   count_request(*counters_, request_);
@@ -34,6 +35,12 @@ void FileGrowth::grow(HostOffset end, Waiter& waiter) noexcept {
 
 void FileGrowth::completed(StorageRequest& request, const Result<void>& result) noexcept {
   FileGrowth& growth = *static_cast<FileGrowth*>(request.owner);
+  if (!result && request.offset > growth.needed_) {
+    // Where a large step does not fit, what is needed may.
+    request.offset = growth.needed_;
+    growth.file_->submit(request);
+    return;
+  }
   growth.is_running_ = false;
   if (result) {
     growth.commit_->note_unsynced(false);

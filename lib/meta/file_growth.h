@@ -38,6 +38,7 @@ class FileGrowth {
   Image::Counters* counters_;
   WaitList waiters_;
   StorageRequest request_;
+  std::uint64_t needed_ = 0;  // The size that was asked for, without the step.
   bool is_running_ = false;
 };
 

@@ -75,9 +75,6 @@ bool ApplyOperation::step_done() noexcept {
 }
 
 bool ApplyOperation::step_failed() noexcept {
-  if (step_ == Step::publishing || step_ == Step::taking_dirty) {
-    metadata().commit.poison();
-  }
   if (step_ >= Step::publishing || step_ == Step::taking_dirty) {
     open_gate();
     return false;

@@ -40,12 +40,17 @@ Result<void> ControlOperation::run_to_end() noexcept {
 void ControlOperation::resume(const Result<void>& result) noexcept {
   if (!result) {
     is_started_ = false;
+    if (is_unknown_after_failure_) {
+      metadata_->commit.poison();
+    }
+    is_unknown_after_failure_ = false;
     static_cast<void>(fail(result.error()));
     if (!step_failed()) {
       end();
       return;
     }
   }
+  is_unknown_after_failure_ = false;
   advance();
 }
 
@@ -103,7 +108,10 @@ ControlOperation::Progress ControlOperation::flush_round() noexcept {
 }
 
 ControlOperation::Progress ControlOperation::take_dirty() noexcept {
-  return once([this] { metadata_->take_dirty(*this, update_); });
+  return once([this] {
+    is_unknown_after_failure_ = true;
+    metadata_->take_dirty(*this, update_);
+  });
 }
 
 ControlOperation::Progress ControlOperation::wait_for_requests() noexcept {
@@ -116,7 +124,10 @@ ControlOperation::Progress ControlOperation::barrier() noexcept {
       return fail(added.error());
     }
   }
-  return once([this] { batch_.start(*this); });
+  return once([this] {
+    is_unknown_after_failure_ = true;
+    batch_.start(*this);
+  });
 }
 
 ControlOperation::Progress ControlOperation::run_batch() noexcept {
@@ -131,6 +142,7 @@ ControlOperation::Progress ControlOperation::run_batch() noexcept {
 
 void ControlOperation::submit_header() noexcept {
   update_.waiter = this;
+  is_unknown_after_failure_ = true;
   metadata_->header_writer.submit(update_);
 }
 

@@ -107,9 +107,10 @@ class ControlOperation : protected Waiter {
   HeaderWriter::Update update_;
   Waiter* done_ = nullptr;
   bool is_started_ = false;
-  std::optional<Error> error_;  // The first failure: what the caller is told.
-  ClusterRun reserved_;         // Of the claim under way.
-  ClusterRun table_run_;        // Of the new snapshot table.
+  bool is_unknown_after_failure_ = false;  // A barrier or the header is under way (O9).
+  std::optional<Error> error_;             // The first failure: what the caller is told.
+  ClusterRun reserved_;                    // Of the claim under way.
+  ClusterRun table_run_;                   // Of the new snapshot table.
   Buffer table_bytes_;
   Buffer l1_bytes_;
 };

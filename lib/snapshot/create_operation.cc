@@ -68,17 +68,13 @@ bool CreateOperation::step_done() noexcept {
 
 bool CreateOperation::step_failed() noexcept {
   switch (step_) {
+    case Step::taking_dirty:
     case Step::publishing:
-      metadata().commit.poison();
-      return false;
     case Step::undoing:
     case Step::undo_flushing:
     case Step::giving_back:
     case Step::clearing_dirty:
       // The image stays dirty: the next open counts anew. The drops remain held for this session.
-      return false;
-    case Step::taking_dirty:
-      metadata().commit.poison();
       return false;
     default:
       break;

@@ -54,9 +54,6 @@ bool DeleteOperation::step_done() noexcept {
 
 bool DeleteOperation::step_failed() noexcept {
   if (step_ >= Step::publishing) {
-    if (step_ == Step::publishing) {
-      metadata().commit.poison();
-    }
     return false;
   }
   step_ = Step::giving_back;

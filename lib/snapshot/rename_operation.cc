@@ -39,8 +39,7 @@ bool RenameOperation::step_done() noexcept {
 }
 
 bool RenameOperation::step_failed() noexcept {
-  if (step_ == Step::publishing) {
-    metadata().commit.poison();
+  if (step_ >= Step::publishing) {
     return false;
   }
   step_ = Step::giving_back;
