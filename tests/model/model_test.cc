@@ -13,7 +13,7 @@
 namespace varve::model {
 namespace {
 
-constexpr std::uint64_t kOperationsPerCase = 7000;  // 100,000 and more over all cases.
+constexpr std::uint64_t kOperationsPerCase = 5500;  // 100,000 and more over all cases.
 
 class Model : public testing::TestWithParam<ModelOptions> {};
 
