@@ -2,9 +2,7 @@
 // The disks are compared byte for byte with what was written.
 
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
-#include <random>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -14,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "sim/faulty_storage.h"
+#include "sim/random.h"
 
 namespace varve {
 namespace {
@@ -22,24 +21,13 @@ using Content = std::vector<std::byte>;
 
 constexpr std::uint64_t kDisk = 5 * 1024 * 1024 + 512 * 3;
 
-std::uint64_t seed() {
-  static const std::uint64_t value = [] {
-    const char* given = std::getenv("VARVE_SEED");
-    const std::uint64_t chosen =
-        given == nullptr ? std::random_device()() : std::strtoull(given, nullptr, 10);
-    std::cout << "VARVE_SEED=" << chosen << "\n";
-    return chosen;
-  }();
-  return value;
-}
-
 class Copy : public ::testing::Test {
  protected:
   void SetUp() override {
     Result<std::unique_ptr<Engine>> engine = Engine::create();
     ASSERT_TRUE(engine.has_value());
     engine_ = std::move(*engine);
-    random_.seed(seed());
+    std::cout << "VARVE_SEED=" << sim::seed_from_environment() << "\n";
   }
 
   std::unique_ptr<Image> make(const CreateOptions& options) {
@@ -68,10 +56,10 @@ class Copy : public ::testing::Test {
   Content fill(Image& image) {
     Content content(image.size());
     for (int i = 0; i < 24; ++i) {
-      const std::uint64_t offset = random_() % content.size();
+      const std::uint64_t offset = random_.next() % content.size();
       const std::uint64_t length =
-          std::min<std::uint64_t>(random_() % 300000 + 1, content.size() - offset);
-      const auto byte = static_cast<std::byte>(random_() % 3);
+          std::min<std::uint64_t>(random_.next() % 300000 + 1, content.size() - offset);
+      const auto byte = static_cast<std::byte>(random_.next() % 3);
       std::fill_n(content.begin() + static_cast<std::ptrdiff_t>(offset), length, byte);
       const Result<void> written = image.write(offset, std::span(content).subspan(offset, length));
       EXPECT_TRUE(written.has_value()) << describe(written.error());
@@ -97,25 +85,25 @@ class Copy : public ::testing::Test {
 
   std::unique_ptr<Engine> engine_;
   sim::FaultPlan plan_;
-  std::mt19937_64 random_;
+  sim::Random random_{sim::seed_from_environment()};
 };
 
 TEST_F(Copy, EveryCombinationOfOptionsCopiesTheDisk) {
   for (const Format from : {Format::raw, Format::qcow2}) {
     for (const Format to : {Format::raw, Format::qcow2}) {
       for (int variant = 0; variant < 12; ++variant) {
-        const std::uint32_t cluster = 512u << random_() % 9;
+        const std::uint32_t cluster = 512u << random_.next() % 9;
         auto source = make(from, kDisk, 4096);
         auto target = make(to, kDisk, cluster);
         const Content content = fill(*source);
         ConvertOptions options;
         options.target_is_zero = variant % 2 == 0;
         options.out_of_order = variant % 3 == 0;
-        options.parallel = static_cast<unsigned>(random_() % 9 + 1);
-        options.sparse_bytes = variant % 4 == 0 ? 0 : 512u << random_() % 8;
+        options.parallel = static_cast<unsigned>(random_.next() % 9 + 1);
+        options.sparse_bytes = variant % 4 == 0 ? 0 : 512u << random_.next() % 8;
         options.compressed = to == Format::qcow2 && variant % 5 < 2;
         options.cluster_bytes = cluster;
-        options.chunk_bytes = std::max<std::size_t>(cluster, 1u << (12 + random_() % 9));
+        options.chunk_bytes = std::max<std::size_t>(cluster, 1u << (12 + random_.next() % 9));
         ConvertReport report;
         const Result<void> done = convert(*source, *target, options, &report);
         ASSERT_TRUE(done.has_value()) << describe(done.error());
@@ -220,12 +208,12 @@ TEST_F(Copy, CompareFindsTheFirstSectorThatDiffers) {
     auto second = make(Format::qcow2);
     const Content content = fill(*first);
     ASSERT_TRUE(convert(*first, *second, {}).has_value());
-    const std::uint64_t offset = random_() % kDisk;
+    const std::uint64_t offset = random_.next() % kDisk;
     const std::byte changed = content[offset] ^ std::byte{0x80};
     ASSERT_TRUE(second->write(offset, std::span(&changed, 1)).has_value());
     CompareOptions options;
-    options.chunk_bytes = 512u << random_() % 12;
-    options.parallel = static_cast<unsigned>(random_() % 9 + 1);
+    options.chunk_bytes = 512u << random_.next() % 12;
+    options.parallel = static_cast<unsigned>(random_.next() % 9 + 1);
     CompareReport report;
     ASSERT_TRUE(compare(*first, *second, options, report).has_value());
     EXPECT_EQ(report.result, Comparison::content_differs);
