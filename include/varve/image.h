@@ -190,8 +190,8 @@ class Image {
   struct Counters {
     std::uint64_t reads[kIoTagCount] = {};
     std::uint64_t writes[kIoTagCount] = {};
-    std::uint64_t flushes = 0;                  // Of the storage, by flush rounds.
-    std::uint64_t refcount_growth_flushes = 0;  // Of the storage, by refcount growth.
+    std::uint64_t flushes = 0;                  // Of the storage, whoever asked for them.
+    std::uint64_t refcount_growth_flushes = 0;  // Those of them by refcount growth.
   };
   [[nodiscard]] const Counters& counters() const noexcept;
 

@@ -55,6 +55,12 @@ Result<void> validate_compressed(const L2Entry& entry, const Geometry& geometry,
                   "L2 entry: compressed cluster ends beyond the largest host offset",
                   extent.offset.value(), kHostOffsetEnd);
   }
+  if (extent.offset.value() < geometry.cluster_bytes()) {
+    // Overwriting it would free the header.
+    return broken(Corruption::compressed_offset_out_of_range, where,
+                  "L2 entry: compressed cluster inside the header's cluster", extent.offset.value(),
+                  geometry.cluster_bytes());
+  }
   return {};
 }
 

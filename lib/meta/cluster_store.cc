@@ -12,6 +12,9 @@ namespace {
 // Releases remembered without allocating; neighbouring ones are joined.
 constexpr std::size_t kDropsReserved = 4096;
 
+// Cluster 0 is the header's, whatever a damaged count says of it.
+constexpr std::uint64_t kFirstCluster = 1;
+
 }  // namespace
 
 Result<void> ClusterStore::reserve(const Limits& limits) noexcept {
@@ -19,7 +22,7 @@ Result<void> ClusterStore::reserve(const Limits& limits) noexcept {
   append_ = limits.file_clusters;
   if (limits.fixed_size) {
     // A device has no end to append to: everything that exists is searched for space.
-    append_ = 0;
+    append_ = kFirstCluster;
   }
   counted_zero_until_ = append_;
   unscanned_block_ = 0;
@@ -202,7 +205,7 @@ void ClusterStore::offer(HostCluster cluster) noexcept {
   const std::uint64_t per_block = refcounts_->geometry().refcounts_per_block();
   const std::uint64_t index = cluster.value() / per_block;
   if (index < offers_.size()) {
-    offers_[index] = std::min(offers_[index], cluster.value() % per_block);
+    offers_[index] = std::min(offers_[index], std::max(cluster.value(), kFirstCluster) % per_block);
     lowest_offer_ = std::min(lowest_offer_, index);
   }
 }

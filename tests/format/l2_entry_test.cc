@@ -142,7 +142,8 @@ TEST_P(EveryGeometry, RoundTripsCompressedExtents) {
   const std::uint64_t offset_end = std::min(std::uint64_t{1} << shift, kHostOffsetEnd);
   for (int round = 0; round < 2000; ++round) {
     const std::uint64_t length = 1 + random.below(geometry().cluster_bytes());
-    const std::uint64_t offset = random.below(offset_end - 2 * geometry().cluster_bytes());
+    const std::uint64_t offset =
+        geometry().cluster_bytes() + random.below(offset_end - 3 * geometry().cluster_bytes());
     const CompressedExtent extent{HostOffset(offset), length};
     ASSERT_TRUE(L2Entry::is_compressible_at(geometry(), extent));
     const L2Entry entry = L2Entry::compressed(geometry(), extent);
@@ -177,7 +178,8 @@ TEST_P(EveryGeometry, JudgesEveryBitOfACompressedEntry) {
     if (bit == 62) {
       continue;
     }
-    const L2Entry entry(L2Entry::kCompressed | (std::uint64_t{1} << bit));
+    const L2Entry entry(L2Entry::kCompressed | geometry().cluster_bytes() |
+                        (std::uint64_t{1} << bit));
     Corruption expected = Corruption::none;
     if (bit == 63) {
       expected = Corruption::compressed_entry_copied;
@@ -187,6 +189,9 @@ TEST_P(EveryGeometry, JudgesEveryBitOfACompressedEntry) {
     EXPECT_EQ(verdict(entry), expected) << bit;
   }
   EXPECT_EQ(verdict(L2Entry(L2Entry::kCompressed | 512, 1)), Corruption::compressed_entry_bitmap);
+  // The header's cluster is nobody else's.
+  EXPECT_EQ(verdict(L2Entry(L2Entry::kCompressed | (geometry().cluster_bytes() - 1))),
+            Corruption::compressed_offset_out_of_range);
 }
 
 TEST_P(EveryGeometry, LoadsWhatItStored) {
