@@ -120,6 +120,10 @@ Answer<Nothing> ClusterStore::skip_counted() noexcept {
           append_ + zero_run(geometry, block->bytes(), zero_start, per_block - zero_start);
     }
   }
+  // A block may count more clusters than the device has.
+  if (limits_.fixed_size && append_ >= limits_.file_clusters) {
+    return failure(ErrorCode::no_space, "the storage has no free cluster left");
+  }
   return Nothing();
 }
 

@@ -1,0 +1,178 @@
+#include "meta/cluster_store.h"
+
+#include "meta/meta_fixture.h"
+
+namespace varve::testing {
+namespace {
+
+class ClusterStoreTest : public MetaTest {
+ protected:
+  void release(ClusterRun run) {
+    ASSERT_TRUE(metadata_->store.has_room_for_drops(1).has_value());
+    metadata_->store.release(run);
+  }
+};
+
+TEST_F(ClusterStoreTest, ClaimsAreCountedOnce) {
+  open(small());
+  const Result<Claim> claim = this->claim(3);
+  ASSERT_TRUE(claim.has_value());
+  ASSERT_GE(claim->run.count, 1u);
+  for (std::uint64_t i = 0; i < claim->run.count; ++i) {
+    EXPECT_EQ(count_of(claim->run.first.value() + i), 1u);
+  }
+  EXPECT_EQ(stored_count_of(claim->run.first.value()), 0u);
+  ASSERT_TRUE(flush().has_value());
+  EXPECT_EQ(stored_count_of(claim->run.first.value()), 1u);
+}
+
+TEST_F(ClusterStoreTest, SharingAddsAReferenceAndRefusesWhatIsFree) {
+  open(small(512, 2));
+  const ClusterRun run{claim(1)->run.first, 1};
+  EXPECT_TRUE(metadata_->store.share(run).has_value());
+  EXPECT_TRUE(metadata_->store.share(run).has_value());
+  const Answer<Nothing> overflow = metadata_->store.share(run);
+  ASSERT_NE(overflow.error(), nullptr);
+  EXPECT_EQ(overflow.error()->code, ErrorCode::out_of_range);
+  EXPECT_EQ(count_of(run.first.value()), 3u);
+  const Answer<Nothing> unused =
+      metadata_->store.share({HostCluster(metadata_->store.append_position()), 1});
+  ASSERT_NE(unused.error(), nullptr);
+  EXPECT_EQ(unused.error()->code, ErrorCode::corrupt);
+}
+
+TEST_F(ClusterStoreTest, ReleasedSpaceComesBackAfterTheRoundOnly) {
+  open(small());
+  const Claim first = claim(1).value();
+  ASSERT_TRUE(flush().has_value());
+  release(first.run);
+  EXPECT_EQ(count_of(first.run.first.value()), 1u);
+  EXPECT_NE(claim(1)->run.first, first.run.first);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_EQ(count_of(first.run.first.value()), 0u);
+  EXPECT_EQ(metadata_->store.quarantined_clusters(), 0u);
+  const Claim again = claim(1).value();
+  EXPECT_EQ(again.run.first, first.run.first);
+  EXPECT_FALSE(again.known_zero);
+}
+
+TEST_F(ClusterStoreTest, ARequestThatMayHaveSeenItHoldsItBack) {
+  open(small());
+  const Claim claimed = claim(1).value();
+  const std::uint64_t era = metadata_->eras.enter();
+  release(claimed.run);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_EQ(count_of(claimed.run.first.value()), 1u);
+  EXPECT_TRUE(metadata_->store.has_drops());
+  EXPECT_FALSE(metadata_->store.has_undurable_drops());
+  metadata_->leave_era(era);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_EQ(count_of(claimed.run.first.value()), 0u);
+}
+
+TEST_F(ClusterStoreTest, HeldDropsWait) {
+  open(small());
+  const Claim claimed = claim(1).value();
+  metadata_->store.hold_drops(true);
+  release(claimed.run);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_EQ(count_of(claimed.run.first.value()), 1u);
+  metadata_->store.hold_drops(false);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_EQ(count_of(claimed.run.first.value()), 0u);
+}
+
+TEST_F(ClusterStoreTest, ASharedClusterStaysAfterOneRelease) {
+  open(small());
+  const ClusterRun run{claim(1)->run.first, 1};
+  ASSERT_TRUE(metadata_->store.share(run).has_value());
+  release(run);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_EQ(count_of(run.first.value()), 1u);
+}
+
+TEST_F(ClusterStoreTest, OnlyFreshSpaceIsKnownToBeZero) {
+  open(small(65536, 16));
+  ASSERT_TRUE(metadata_->file->capabilities().growth_is_zero);
+  const Claim fresh = claim(2).value();
+  EXPECT_TRUE(fresh.known_zero);
+  release(fresh.run);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_FALSE(claim(2)->known_zero);
+}
+
+TEST_F(ClusterStoreTest, AFullDeviceSaysSoAndTakesFreedSpace) {
+  const CreateOptions options = small(65536, 16);
+  disk_.content.resize(2 * kMiB);  // 32 clusters; a block counts far more.
+  open(options, true);
+  std::vector<Claim> claims;
+  for (Result<Claim> next = claim(4); next.has_value(); next = claim(4)) {
+    claims.push_back(*next);
+    EXPECT_FALSE(next->known_zero);
+    ASSERT_LT(claims.size(), 10000u);
+  }
+  EXPECT_EQ(claim(1).error().code, ErrorCode::no_space);
+  ASSERT_FALSE(claims.empty());
+  release(claims[0].run);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_EQ(claim(1)->run.first, claims[0].run.first);
+}
+
+TEST_F(ClusterStoreTest, AReservedRunIsClaimedBlockByBlock) {
+  open(small());  // 64 counts per block.
+  constexpr std::uint64_t kClusters = 200;
+  const HostCluster first =
+      ask_until(*metadata_, [&] { return metadata_->store.reserve_run(kClusters); }).value();
+  const Claim other = claim(1).value();
+  EXPECT_TRUE(other.run.first.value() < first.value() ||
+              other.run.first.value() >= first.value() + kClusters);
+  std::uint64_t done = 0;
+  int steps = 0;
+  while (done < kClusters) {
+    const ClusterRun rest{HostCluster(first.value() + done), kClusters - done};
+    done += ask_until(*metadata_, [&] { return metadata_->store.claim_reserved(rest); }).value();
+    ++steps;
+  }
+  EXPECT_GE(steps, 3);
+  for (std::uint64_t i = 0; i < kClusters; ++i) {
+    ASSERT_EQ(count_of(first.value() + i), 1u) << i;
+  }
+}
+
+// Claims and releases at random: nothing is handed out twice.
+TEST_F(ClusterStoreTest, RandomUseHandsNothingOutTwice) {
+  const std::uint64_t seed = sim::seed_from_environment();
+  std::printf("VARVE_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  sim::Random random(seed);
+  open(small(512, 16));
+  std::vector<std::uint64_t> mine;
+  std::vector<bool> is_taken(20000, false);
+  for (int step = 0; step < 3000; ++step) {
+    if (random.chance(60)) {
+      const Claim next = claim(random.between(1, 9)).value();
+      for (std::uint64_t i = 0; i < next.run.count; ++i) {
+        const std::uint64_t cluster = next.run.first.value() + i;
+        ASSERT_LT(cluster, is_taken.size());
+        ASSERT_FALSE(is_taken[cluster]) << cluster;
+        is_taken[cluster] = true;
+        mine.push_back(cluster);
+      }
+    } else if (!mine.empty() && random.chance(90)) {
+      std::swap(mine[random.below(mine.size())], mine.back());
+      release({HostCluster(mine.back()), 1});
+      is_taken[mine.back()] = false;
+      mine.pop_back();
+      ASSERT_TRUE(!random.chance(20) || settle_drops().has_value());
+    } else {
+      ASSERT_TRUE(flush().has_value());
+    }
+  }
+  ASSERT_TRUE(settle_drops().has_value());
+  ASSERT_TRUE(flush().has_value());
+  for (const std::uint64_t cluster : mine) {
+    ASSERT_EQ(stored_count_of(cluster), 1u);
+  }
+}
+
+}  // namespace
+}  // namespace varve::testing

@@ -1,0 +1,126 @@
+#include "meta/map.h"
+
+#include "meta/meta_fixture.h"
+
+namespace varve::testing {
+namespace {
+
+class MapTest : public MetaTest {
+ protected:
+  void set(std::uint64_t cluster, L2Entry entry) {
+    const GuestOffset guest(cluster * metadata_->geometry.cluster_bytes());
+    ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
+    static_cast<void>(metadata_->map.exchange(guest, entry));
+  }
+  Result<MapExtent> find(std::uint64_t offset, std::uint64_t length) {
+    return ask_until(*metadata_, [&] { return metadata_->map.find(GuestOffset(offset), length); });
+  }
+
+  // Runs against one question per subcluster.
+  void compare_runs(sim::Random& random) {
+    const Geometry& geometry = metadata_->geometry;
+    const std::uint64_t unit = geometry.subcluster_bytes();
+    const std::uint64_t size = metadata_->header.virtual_size;
+    for (int i = 0; i < 400; ++i) {
+      const std::uint64_t offset = random.below(size / 512) * 512;
+      const std::uint64_t length = std::min(size - offset, (1 + random.below(200)) * 512);
+      const MapExtent run = find(offset, length).value();
+      ASSERT_GE(run.length, 1u);
+      ASSERT_LE(run.length, length);
+      for (std::uint64_t at = offset; at < offset + run.length;) {
+        const std::uint64_t step = std::min(unit - at % unit, offset + run.length - at);
+        const MapExtent one = find(at, step).value();
+        ASSERT_EQ(one.kind, run.kind) << offset << " " << at;
+        ASSERT_EQ(one.has_host, run.has_host) << offset << " " << at;
+        ASSERT_EQ(one.is_exclusive, run.is_exclusive);
+        if (run.kind == MapExtent::Kind::data) {
+          ASSERT_EQ(one.host.value(), run.host.value() + (at - offset));
+        }
+        at += step;
+      }
+    }
+  }
+};
+
+TEST_F(MapTest, NoTableIsUnallocatedToTheEndOfTheQuestion) {
+  open(small(512, 16));
+  const MapExtent extent = find(0, kMiB).value();
+  EXPECT_EQ(extent.kind, MapExtent::Kind::unallocated);
+  EXPECT_EQ(extent.length, kMiB);
+  EXPECT_FALSE(extent.has_host);
+}
+
+TEST_F(MapTest, BrokenEntriesNameTheirPlace) {
+  open(small(512, 16));
+  set(3, L2Entry::standard(HostOffset(0x10000), true));
+  set(4, L2Entry(0x10200 | 2));
+  const MapExtent before = find(3 * 512, 1024).value();
+  EXPECT_EQ(before.length, 512u);
+  const Result<MapExtent> broken = find(4 * 512, 512);
+  ASSERT_FALSE(broken.has_value());
+  EXPECT_EQ(broken.error().corruption, Corruption::l2_entry_reserved_bits);
+  EXPECT_EQ(broken.error().offset, metadata_->l1.entry(0).offset().value() + 4 * 8);
+}
+
+TEST_F(MapTest, RunsAgreeWithQuestionsOneByOne) {
+  const std::uint64_t seed = sim::seed_from_environment();
+  std::printf("VARVE_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  sim::Random random(seed);
+  CreateOptions options = small(512, 16);
+  options.size_bytes = 256 * kKiB;
+  open(options);
+  std::uint64_t host = kMiB;
+  for (std::uint64_t cluster = 0; cluster < 512; ++cluster) {
+    host += random.chance(70) ? 512 : 1536;
+    const bool copied = !random.chance(10);
+    switch (random.below(6)) {
+      case 0:
+        break;
+      case 1:
+        set(cluster, L2Entry::zero(metadata_->geometry));
+        break;
+      case 2:
+        set(cluster, L2Entry(host | L2Entry::kZero | (copied ? L2Entry::kCopied : 0)));
+        break;
+      case 3:
+        set(cluster, L2Entry::compressed(metadata_->geometry, {HostOffset(host + 17), 300}));
+        break;
+      default:
+        set(cluster, L2Entry::standard(HostOffset(host), copied));
+        break;
+    }
+  }
+  compare_runs(random);
+}
+
+TEST_F(MapTest, RunsOfSubclustersAgreeToo) {
+  const std::uint64_t seed = sim::seed_from_environment();
+  std::printf("VARVE_SEED=%llu\n", static_cast<unsigned long long>(seed));
+  sim::Random random(seed);
+  CreateOptions options = small(16384, 16);
+  options.extended_l2 = true;
+  options.size_bytes = 4 * kMiB;
+  open(options);
+  std::uint64_t host = 16 * kMiB;
+  for (std::uint64_t cluster = 0; cluster < 256; ++cluster) {
+    host += random.chance(70) ? 16384 : 3 * 16384;
+    std::uint64_t bitmap = 0;
+    for (unsigned i = 0; i < 32; ++i) {
+      const std::uint64_t kind = random.chance(60) && i > 0 ? 3 : random.below(3);
+      if (kind == 3) {  // As the one before.
+        bitmap |= ((bitmap >> (i - 1)) & 1) << i | ((bitmap >> (31 + i)) & 1) << (32 + i);
+      } else if (kind != 0) {
+        bitmap |= std::uint64_t{1} << (kind == 1 ? i : 32 + i);
+      }
+    }
+    if (random.chance(20)) {
+      set(cluster, L2Entry(0, bitmap & 0xffff'ffff'0000'0000));
+    } else if (random.chance(80)) {
+      set(cluster, L2Entry::extended(HostOffset(host), true, bitmap));
+    }
+  }
+  compare_runs(random);
+}
+
+}  // namespace
+}  // namespace varve::testing

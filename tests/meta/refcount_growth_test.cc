@@ -1,0 +1,117 @@
+#include "meta/refcount_growth.h"
+
+#include <set>
+
+#include "meta/meta_fixture.h"
+
+namespace varve::testing {
+namespace {
+
+// 512-byte clusters with 64-bit counts: 64 clusters per block, 64 blocks per table cluster.
+class RefcountGrowthTest : public MetaTest {
+ protected:
+  void fill(std::uint64_t clusters) {
+    while (clusters != 0) {
+      const Result<Claim> next = claim(clusters);
+      ASSERT_TRUE(next.has_value()) << describe(next.error());
+      clusters -= next->run.count;
+      for (std::uint64_t i = 0; i < next->run.count; ++i) {
+        claimed_.insert(next->run.first.value() + i);
+      }
+    }
+  }
+  // Every block the file names counts itself, in the file.
+  void expect_blocks_describe_themselves() {
+    const std::uint64_t table = be64_at(offsetof(RawHeader, refcount_table_offset));
+    EXPECT_EQ(table, metadata_->refcounts.table_offset().value());
+    for (std::uint64_t i = 0; i < metadata_->refcounts.table().size(); ++i) {
+      const std::uint64_t block = be64_at(table + i * 8);
+      ASSERT_EQ(block, metadata_->refcounts.table()[i]) << i;
+      if (block != 0) {
+        ASSERT_EQ(stored_count_of(block / 512), 1u) << i;
+      }
+    }
+    for (std::uint64_t i = 0; i < metadata_->refcounts.table_clusters(); ++i) {
+      ASSERT_EQ(stored_count_of(table / 512 + i), 1u);
+    }
+  }
+
+  std::set<std::uint64_t> claimed_;
+};
+
+TEST_F(RefcountGrowthTest, NewBlocksDescribeThemselves) {
+  open(small());
+  fill(64 * 20);
+  ASSERT_TRUE(flush().has_value());
+  expect_blocks_describe_themselves();
+}
+
+TEST_F(RefcountGrowthTest, TheTableGrowsAndTheOldOneIsGivenBack) {
+  open(small());
+  const HostOffset old_table = metadata_->refcounts.table_offset();
+  const std::uint64_t old_clusters = metadata_->refcounts.table_clusters();
+  fill(64 * 64 * (old_clusters + 1));
+  ASSERT_TRUE(settle_drops().has_value());
+  ASSERT_TRUE(flush().has_value());
+  EXPECT_NE(metadata_->refcounts.table_offset(), old_table);
+  EXPECT_GT(metadata_->refcounts.table_clusters(), old_clusters);
+  expect_blocks_describe_themselves();
+  EXPECT_EQ(metadata_->store.quarantined_clusters(), 0u);
+  // Free, or in use again already.
+  for (std::uint64_t i = 0; i < old_clusters; ++i) {
+    const std::uint64_t cluster = old_table.value() / 512 + i;
+    EXPECT_EQ(stored_count_of(cluster), claimed_.count(cluster));
+  }
+}
+
+TEST_F(RefcountGrowthTest, ABlockIsDurableBeforeTheEntryThatNamesIt) {
+  open(small());
+  fill(64 * 3);
+  std::size_t entries_seen = 0;
+  for (std::size_t i = 0; i < trace_.entries().size(); ++i) {
+    const sim::TraceEntry& entry = trace_.entries()[i];
+    if (entry.operation != StorageOperation::write || entry.tag != IoTag::refcount_table) {
+      continue;
+    }
+    ++entries_seen;
+    const sim::TraceEntry* block = nullptr;
+    for (std::size_t j = 0; j < i; ++j) {
+      const sim::TraceEntry& before = trace_.entries()[j];
+      if (before.operation == StorageOperation::write && before.tag == IoTag::refcount_block) {
+        block = &before;
+      }
+    }
+    ASSERT_NE(block, nullptr);
+    EXPECT_TRUE(trace_.is_durable_before(*block, entry.submitted)) << trace_.text();
+  }
+  EXPECT_GE(entries_seen, 2u);
+}
+
+TEST_F(RefcountGrowthTest, ALongRunBehindItsOwnBlocks) {
+  open(small());
+  const HostCluster first =
+      ask_until(*metadata_, [&] { return metadata_->store.reserve_run(64 * 70); }).value();
+  expect_blocks_describe_themselves();
+  for (std::uint64_t i = 0; i < 64 * 70; i += 13) {
+    ASSERT_EQ(count_of(first.value() + i), 0u);
+    ASSERT_TRUE(metadata_->refcounts.has_block((first.value() + i) / 64));
+  }
+}
+
+TEST_F(RefcountGrowthTest, ADeviceWithoutRoomIsToldNotWritten) {
+  disk_.content.resize(100 * kKiB);
+  open(small(), true);
+  std::uint64_t claimed = 0;
+  Result<Claim> next = claim(8);
+  for (; next.has_value(); next = claim(8)) {
+    claimed += next->run.count;
+    ASSERT_LT(claimed, 100000u);
+  }
+  EXPECT_EQ(next.error().code, ErrorCode::no_space);
+  EXPECT_FALSE(metadata_->commit.is_poisoned());
+  ASSERT_TRUE(flush().has_value());
+  expect_blocks_describe_themselves();
+}
+
+}  // namespace
+}  // namespace varve::testing

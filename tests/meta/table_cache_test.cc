@@ -1,0 +1,169 @@
+#include "meta/table_cache.h"
+
+#include <gtest/gtest.h>
+#include <varve/engine.h>
+
+#include "meta/blocking_waiter.h"
+#include "sim/faulty_storage.h"
+#include "sim/sim_disk.h"
+
+namespace varve::testing {
+namespace {
+
+constexpr std::uint64_t kBytes = 512;
+
+class TableCacheTest : public ::testing::Test {
+ protected:
+  TableCacheTest() : engine_(std::move(Engine::create().value())) {
+    for (std::uint64_t i = 0; i < 16; ++i) {
+      const std::vector<std::byte> bytes(kBytes, static_cast<std::byte>(i));
+      disk_.content.write(i * kBytes, bytes);
+    }
+    storage_ = std::make_unique<sim::FaultyStorage>(
+        std::make_unique<sim::SimStorage>(*engine_, disk_), plan_);
+    cache_ = std::make_unique<TableCache>(*storage_, counters_, IoTag::l2, kBytes);
+  }
+  static HostOffset at(std::uint64_t index) { return HostOffset(index * kBytes); }
+  TableCache::Table* load(std::uint64_t index) {
+    if (TableCache::Table* table = cache_->find(at(index))) {
+      return table;
+    }
+    BlockingWaiter waiter(*engine_);
+    if (cache_->load(at(index), waiter) != TableCache::LoadOutcome::started || !waiter.wait()) {
+      return nullptr;
+    }
+    return cache_->find(at(index));
+  }
+  static unsigned first_byte(const TableCache::Table* table) {
+    return std::to_integer<unsigned>(table->bytes()[0]);
+  }
+  void write_back(std::uint64_t index, bool written = true) {
+    TableCache::Table* table = cache_->find(at(index));
+    const TableCache::DirtySpan span = cache_->begin_write(*table);
+    cache_->end_write(at(index), span, written);
+  }
+
+  std::unique_ptr<Engine> engine_;
+  sim::SimDisk disk_;
+  sim::FaultPlan plan_;
+  Image::Counters counters_;
+  std::unique_ptr<Storage> storage_;
+  std::unique_ptr<TableCache> cache_;
+};
+
+TEST_F(TableCacheTest, HoldsTwoTablesAtLeast) {
+  ASSERT_TRUE(cache_->reserve(0).has_value());
+  EXPECT_EQ(cache_->capacity(), 2u);
+  EXPECT_EQ(first_byte(load(3)), 3u);
+  EXPECT_EQ(first_byte(load(4)), 4u);
+  EXPECT_NE(cache_->find(at(3)), nullptr);
+}
+
+TEST_F(TableCacheTest, GivesUpTheTableUsedLongestAgo) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  ASSERT_NE(load(1), nullptr);
+  ASSERT_NE(load(2), nullptr);
+  ASSERT_NE(cache_->find(at(1)), nullptr);
+  ASSERT_NE(load(3), nullptr);
+  EXPECT_EQ(cache_->find(at(2)), nullptr);
+  EXPECT_NE(cache_->find(at(1)), nullptr);
+}
+
+TEST_F(TableCacheTest, DirtyTablesStay) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  load(1)->edit(8, 16)[8] = std::byte{0xaa};
+  load(2)->edit(0, 8)[0] = std::byte{0xbb};
+  EXPECT_EQ(cache_->dirty_count(), 2u);
+  BlockingWaiter waiter(*engine_);
+  EXPECT_EQ(cache_->load(at(3), waiter), TableCache::LoadOutcome::no_room);
+  EXPECT_EQ(cache_->make(at(20)), nullptr);
+  EXPECT_FALSE(cache_->can_make());
+  write_back(1);
+  EXPECT_EQ(cache_->dirty_count(), 1u);
+  EXPECT_NE(load(3), nullptr);
+  EXPECT_EQ(cache_->find(at(1)), nullptr);
+  EXPECT_EQ(first_byte(cache_->find(at(2))), 0xbbu);
+}
+
+TEST_F(TableCacheTest, DirtySpansGrowAndComeBackAfterAFailedWrite) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  TableCache::Table* table = load(1);
+  static_cast<void>(table->edit(100, 108));
+  static_cast<void>(table->edit(40, 48));
+  EXPECT_EQ(table->dirty_span().begin, 40u);
+  EXPECT_EQ(table->dirty_span().end, 108u);
+  const TableCache::DirtySpan span = cache_->begin_write(*table);
+  EXPECT_FALSE(table->is_dirty());
+  static_cast<void>(table->edit(200, 208));
+  cache_->end_write(at(1), span, false);
+  EXPECT_EQ(table->dirty_span().begin, 40u);
+  EXPECT_EQ(table->dirty_span().end, 208u);
+  EXPECT_EQ(cache_->dirty_count(), 1u);
+}
+
+TEST_F(TableCacheTest, ATableBeingWrittenIsNeitherGivenUpNorForgotten) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  static_cast<void>(load(1)->edit(0, 8));
+  const TableCache::DirtySpan span = cache_->begin_write(*cache_->find(at(1)));
+  ASSERT_NE(load(2), nullptr);
+  ASSERT_NE(load(3), nullptr);
+  EXPECT_NE(cache_->find(at(1)), nullptr);
+  EXPECT_FALSE(cache_->forget(at(1)));
+  cache_->end_write(at(1), span, true);
+  EXPECT_TRUE(cache_->forget(at(1)));
+  EXPECT_EQ(cache_->find(at(1)), nullptr);
+}
+
+TEST_F(TableCacheTest, ForgettingADirtyTableFreesItsRoom) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  ASSERT_NE(cache_->make(at(20)), nullptr);
+  ASSERT_NE(cache_->make(at(21)), nullptr);
+  EXPECT_TRUE(cache_->forget(at(20)));
+  EXPECT_EQ(cache_->dirty_count(), 1u);
+  EXPECT_TRUE(cache_->can_make());
+  EXPECT_TRUE(cache_->forget(at(99)));
+}
+
+TEST_F(TableCacheTest, ANewTableIsZerosAndWhollyDirty) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  const TableCache::Table* table = cache_->make(at(5));
+  ASSERT_NE(table, nullptr);
+  EXPECT_TRUE(is_all_zero(table->bytes()));
+  EXPECT_EQ(table->dirty_span().end, kBytes);
+}
+
+TEST_F(TableCacheTest, ACopyTakesASlotOfItsOwnOrTheCleanSources) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  TableCache::Table* source = load(7);
+  ASSERT_TRUE(cache_->can_copy(*source));
+  EXPECT_EQ(first_byte(&cache_->copy(*source, at(30))), 7u);
+  EXPECT_NE(cache_->find(at(7)), nullptr);
+  // The other table is dirty now: the source itself becomes the next copy.
+  ASSERT_TRUE(cache_->can_copy(*source));
+  EXPECT_EQ(first_byte(&cache_->copy(*source, at(31))), 7u);
+  EXPECT_EQ(cache_->find(at(7)), nullptr);
+  EXPECT_FALSE(cache_->can_copy(*cache_->find(at(31))));
+}
+
+TEST_F(TableCacheTest, OneReadServesAllWhoWait) {
+  ASSERT_TRUE(cache_->reserve(4).has_value());
+  BlockingWaiter first(*engine_);
+  BlockingWaiter second(*engine_);
+  ASSERT_EQ(cache_->load(at(1), first), TableCache::LoadOutcome::started);
+  EXPECT_EQ(cache_->find(at(1)), nullptr);
+  EXPECT_FALSE(cache_->forget(at(1)));
+  ASSERT_EQ(cache_->load(at(1), second), TableCache::LoadOutcome::started);
+  EXPECT_TRUE(first.wait().has_value());
+  EXPECT_TRUE(second.wait().has_value());
+  EXPECT_EQ(counters_.reads[static_cast<std::size_t>(IoTag::l2)], 1u);
+}
+
+TEST_F(TableCacheTest, AFailedLoadLeavesNothing) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  plan_.fail_index(0, EIO);
+  EXPECT_EQ(load(1), nullptr);
+  EXPECT_EQ(first_byte(load(1)), 1u);
+}
+
+}  // namespace
+}  // namespace varve::testing
