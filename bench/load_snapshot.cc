@@ -1,0 +1,60 @@
+#include <memory>
+
+#include <varve/snapshot.h>
+
+#include "load_loop.h"
+
+namespace varve::bench {
+
+namespace {
+
+Result<void> work_on(Image& image, const LoadOptions& options, SnapshotWork work,
+                     LoadReport& report) {
+  if (work == SnapshotWork::create) {
+    SnapshotCreateOptions create;
+    create.name = options.name;
+    const SnapshotCreated created = VARVE_TRY(create_snapshot(image, create));
+    report.pause_seconds = static_cast<double>(created.pause_nanoseconds) / 1e9;
+    return {};
+  }
+  const std::size_t index =
+      VARVE_TRY(find_snapshot(image, {options.name, SnapshotReference::By::name}));
+  return work == SnapshotWork::apply ? apply_snapshot(image, index) : delete_snapshot(image, index);
+}
+
+}  // namespace
+
+Result<LoadReport> run_snapshot(Engine& engine, const LoadOptions& options, SnapshotWork work) {
+  const std::unique_ptr<Image> image = VARVE_TRY(open_image(engine, options, true));
+  LoadOptions guest_options = options;
+  guest_options.count = kForever;
+  Loop<Image, BlockRequest> guest(*image, guest_options, Places(guest_options, image->size()));
+  if (options.guest_depth != 0) {
+    VARVE_TRY(guest.start(options.guest_depth));
+    while (guest.completed() < 1000 && !guest.is_done()) {  // Until it runs at its usual pace.
+      engine.wait();
+    }
+    guest.watch_gaps();
+  }
+  const std::uint64_t before = guest.completed();
+  LoadReport report;
+  const Stopwatch watch;
+  const Result<void> worked = work_on(*image, options, work, report);
+  report.seconds = watch.seconds();
+  if (options.guest_depth != 0) {
+    guest.unwatch_gaps();
+    report.guest_requests = guest.completed() - before;
+    report.longest_gap_seconds = guest.longest_gap_seconds();
+    guest.stop();
+    while (!guest.is_done()) {
+      engine.wait();
+    }
+  }
+  report.requests = 1;
+  VARVE_TRY(worked);
+  VARVE_TRY(guest.result());
+  VARVE_TRY(image->close());
+  return report;
+}
+
+}  // namespace varve::bench
