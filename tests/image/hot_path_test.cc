@@ -1,0 +1,242 @@
+// What a 4 KiB request costs: one request of the storage, one entry of the ring, no allocation.
+// And what happens when there is no memory. Every allocation of this program is counted.
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "base/buffer.h"
+#include "image/ground.h"
+#include "io/engine_implementation.h"
+#include "sim/trace_storage.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define VARVE_COUNT_MALLOC 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define VARVE_COUNT_MALLOC 0
+#endif
+#endif
+#ifndef VARVE_COUNT_MALLOC
+#define VARVE_COUNT_MALLOC 1
+#endif
+
+namespace {
+std::atomic<std::uint64_t> allocation_count = 0;
+// Allocations still granted before the next one fails; negative: all are.
+std::atomic<std::int64_t> allocations_left = -1;
+
+bool is_granted() {
+  allocation_count.fetch_add(1, std::memory_order_relaxed);
+  if (allocations_left.load(std::memory_order_relaxed) < 0) {
+    return true;
+  }
+  // The one that fails is the only one.
+  return allocations_left.fetch_sub(1, std::memory_order_relaxed) != 0;
+}
+}  // namespace
+
+#if VARVE_COUNT_MALLOC
+// glibc's own entry points stand behind the ones replaced here.
+extern "C" {
+void* __libc_malloc(std::size_t size);                           // NOLINT
+void* __libc_calloc(std::size_t count, std::size_t size);        // NOLINT
+void* __libc_memalign(std::size_t alignment, std::size_t size);  // NOLINT
+void* malloc(std::size_t size) {
+  return is_granted() ? __libc_malloc(size) : nullptr;
+}
+void* calloc(std::size_t count, std::size_t size) {
+  return is_granted() ? __libc_calloc(count, size) : nullptr;
+}
+void* aligned_alloc(std::size_t alignment, std::size_t size) {
+  return is_granted() ? __libc_memalign(alignment, size) : nullptr;
+}
+}
+#else
+// Sanitizers own malloc: here only C++ allocations are counted.
+// GCC takes a pair of which it inlines only one for a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  if (void* memory = is_granted() ? std::malloc(size) : nullptr; memory != nullptr) {
+    return memory;
+  }
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return is_granted() ? std::malloc(size) : nullptr;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept {  // tidy: allow raw-new: its own
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory,  // tidy: allow raw-new: the counter's own
+                                       std::size_t) noexcept {
+  std::free(memory);
+}
+#endif
+
+namespace varve::testing {
+namespace {
+
+std::uint64_t sum(const std::uint64_t (&counts)[kIoTagCount]) {
+  std::uint64_t total = 0;
+  for (const std::uint64_t count : counts) {
+    total += count;
+  }
+  return total;
+}
+
+struct FourKilobytes : BlockRequest {
+  FourKilobytes(BlockOperation what, std::uint64_t at, std::byte* memory) : vector{memory, 4096} {
+    operation = what;
+    offset = at;
+    length = 4096;
+    vectors = &vector;
+    vector_count = 1;
+    complete = [](BlockRequest& request, const Result<void>& result) {
+      auto& self = static_cast<FourKilobytes&>(request);
+      self.is_done = true;
+      self.has_failed = !result.has_value();
+    };
+  }
+  FourKilobytes(const FourKilobytes&) = delete;
+  FourKilobytes& operator=(const FourKilobytes&) = delete;
+
+  void run(Image& image) {
+    is_done = false;
+    image.submit(*this);
+    while (!is_done) {
+      image.engine().wait();
+    }
+  }
+  IoVector vector;
+  bool is_done = false;
+  bool has_failed = false;
+};
+
+class HotPath : public ::testing::TestWithParam<GroundKind> {};
+INSTANTIATE_TEST_SUITE_P(Grounds, HotPath,
+                         ::testing::Values(GroundKind::uring, GroundKind::uring_direct,
+                                           GroundKind::threads),
+                         kNameGround);
+
+TEST_P(HotPath, AnAllocatedClusterCostsOneRequestAndNoAllocation) {
+  for (const bool extended : {false, true}) {
+    Ground ground(GetParam());
+    CreateOptions options;
+    options.size_bytes = 8u << 20;
+    options.extended_l2 = extended;
+    ground.create(options);
+    const std::unique_ptr<Image> image = ground.open(true);
+    ASSERT_NE(image, nullptr);
+    Buffer memory = std::move(*Buffer::allocate_zeroed(4u << 20));
+    VARVE_ASSERT_OK(image->write(0, memory.bytes()));
+    VARVE_ASSERT_OK(image->flush());
+    for (int round = 0; round < 100; ++round) {
+      const BlockOperation operation =
+          round % 2 == 0 ? BlockOperation::write : BlockOperation::read;
+      FourKilobytes request(operation, static_cast<std::uint64_t>(round) * 37 * 4096 % (4u << 20),
+                            memory.data());
+      const Image::Counters before = image->counters();
+      const std::uint64_t calls = ground.engine().implementation().system_call_count();
+      const std::uint64_t allocations = allocation_count.load();
+      request.run(*image);
+      const std::uint64_t allocated = allocation_count.load() - allocations;
+      const Image::Counters& after = image->counters();
+      ASSERT_FALSE(request.has_failed);
+      if (round >= 2) {  // The first of a kind makes its operation.
+        ASSERT_EQ(allocated, 0u) << "round " << round;
+      }
+      ASSERT_EQ(ground.engine().implementation().system_call_count() - calls, 1u);
+      ASSERT_EQ(sum(after.writes) - sum(before.writes), round % 2 == 0 ? 1u : 0u);
+      ASSERT_EQ(sum(after.reads) - sum(before.reads), round % 2 == 0 ? 0u : 1u);
+    }
+    VARVE_EXPECT_OK(image->close());
+  }
+}
+
+TEST(HotPathCounter, SeesAllocations) {
+  const std::uint64_t before = allocation_count.load();
+  const auto memory = std::make_unique<std::vector<int>>(1000);
+  EXPECT_GT(allocation_count.load(), before) << memory->size();
+}
+
+// Runs `body` again and again, each time with another of its allocations failing, until none does.
+template <class Body>
+void fail_each_allocation(Body body, std::int64_t step = 1) {
+  for (std::int64_t index = 0; index < 2'000; index += step) {
+    SCOPED_TRACE("allocation " + std::to_string(index));
+    if (!body(index) || ::testing::Test::HasFailure()) {
+      return;
+    }
+  }
+  ADD_FAILURE() << "never enough memory";
+}
+
+TEST(NoMemory, WhileOpeningIsAnError) {
+  Ground ground(GroundKind::threads);
+  CreateOptions options;
+  options.size_bytes = 1u << 20;
+  ground.create(options);
+  fail_each_allocation([&](std::int64_t index) {
+    allocations_left = index;
+    Result<std::unique_ptr<Image>> image =
+        Image::open(ground.engine(), ground.path(), ground.open_options(true));
+    const bool was_spent = allocations_left.exchange(-1) < 0;
+    if (!image) {
+      EXPECT_EQ(image.error().code, ErrorCode::no_memory) << describe(image.error());
+    } else {
+      VARVE_EXPECT_OK((*image)->close());
+    }
+    return was_spent;
+  });
+}
+
+TEST(NoMemory, WhileCreatingIsAnError) {
+  Ground ground(GroundKind::threads);
+  CreateOptions options;
+  options.size_bytes = 1u << 20;
+  options.backing_name = "a name too long to be kept inside the string itself";
+  options.backing_format = "raw";
+  fail_each_allocation([&](std::int64_t index) {
+    allocations_left = index;
+    const Result<void> created = create_image(ground.engine(), ground.path(), options);
+    const bool was_spent = allocations_left.exchange(-1) < 0;
+    if (!created) {
+      EXPECT_EQ(created.error().code, ErrorCode::no_memory) << describe(created.error());
+    }
+    return was_spent;
+  });
+}
+
+TEST(NoMemory, InARequestIsAnErrorAndTheImageGoesOn) {
+  Ground ground(GroundKind::threads);
+  const ByteVector bytes = pattern(300'000, 1);
+  ByteVector found(bytes.size());
+  fail_each_allocation([&](std::int64_t index) {
+    CreateOptions options;
+    options.size_bytes = 4u << 20;
+    ground.create(options);
+    const std::unique_ptr<Image> image = ground.open(true);
+    if (image == nullptr) {
+      return false;
+    }
+    allocations_left = index;
+    const Result<void> written = image->write(1000, bytes);
+    const Result<void> zeroed = image->write_zeroes(2u << 20, 70'000);
+    const Result<void> flushed = image->flush();
+    const bool was_spent = allocations_left.exchange(-1) < 0;
+    for (const Result<void>& result : {written, zeroed, flushed}) {
+      if (!result) {
+        EXPECT_EQ(result.error().code, ErrorCode::no_memory) << describe(result.error());
+      }
+    }
+    VARVE_EXPECT_OK(image->write(1000, bytes));
+    VARVE_EXPECT_OK(image->flush());
+    VARVE_EXPECT_OK(image->read(1000, found));
+    EXPECT_TRUE(found == bytes);
+    VARVE_EXPECT_OK(image->close());
+    return was_spent;
+  });
+  expect_qemu_clean(ground.path());
+}
+
+}  // namespace
+}  // namespace varve::testing
