@@ -69,7 +69,7 @@ class CheckWalk {
   std::vector<std::uint64_t> unknown_blocks_;  // In this window, ascending.
 };
 
-// The entries of one table. Both kinds of cells are compiled where this is included.
+// The entries of one table; check_table.cc.
 template <std::unsigned_integral Cell>
 class CheckWalk<Cell>::TableSink {
  public:
@@ -99,5 +99,7 @@ class CheckWalk<Cell>::TableSink {
 
 extern template class CheckWalk<std::uint16_t>;
 extern template class CheckWalk<std::uint32_t>;
+extern template class CheckWalk<std::uint16_t>::TableSink;
+extern template class CheckWalk<std::uint32_t>::TableSink;
 
 }  // namespace varve
