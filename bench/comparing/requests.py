@@ -50,7 +50,9 @@ class Scattered:
     def count(self, size):
         if self.depth == 1:
             return size.single
-        return size.direct if self.direct else size.cached
+        if self.direct:
+            return size.direct
+        return size.cached_writes if self.write else size.cached
 
     def files(self, bench):
         return (bench.allocated_image(bench.disk, bench.size.disk),

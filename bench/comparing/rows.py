@@ -16,8 +16,9 @@ class Size:
     name: str
     rounds: int
     disk: int           # Bytes of the allocated disk.
-    cached: int         # Requests of one measurement: through the page cache ...
-    direct: int         # ... past it ...
+    cached: int         # Reads of one measurement through the page cache ...
+    cached_writes: int  # ... writes, which the disk has to take afterwards ...
+    direct: int         # ... requests past the cache ...
     single: int         # ... and one at a time.
     new_clusters: int
     old_clusters: int
@@ -30,10 +31,10 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size("smoke", 1, 16 * MEBIBYTE, 400, 200, 200, 64, 64,
+    "smoke": Size("smoke", 1, 16 * MEBIBYTE, 400, 200, 200, 200, 64, 64,
                   (2 * GIBIBYTE, 6 * GIBIBYTE)),
-    "full": Size("full", 3, 4 * GIBIBYTE, 200_000, 40_000, 40_000, 16_384, 6_144,
-                 (256 * GIBIBYTE, 1024 * GIBIBYTE)),
+    "full": Size("full", 3, 4 * GIBIBYTE, 200_000, 50_000, 20_000, 20_000,
+                 16_384, 6_144, (256 * GIBIBYTE, 1024 * GIBIBYTE)),
 }
 
 RAW = "raw"
