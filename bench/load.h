@@ -26,13 +26,20 @@ struct LoadOptions {
   std::uint64_t guest_depth = 0;  // Requests in flight beside a snapshot operation.
 };
 
+// What a guest saw in a stretch of time.
+struct GuestReport {
+  double seconds = 0;
+  std::uint64_t requests = 0;
+  double longest_gap_seconds = 0;  // Between two completions.
+};
+
 struct LoadReport {
   std::uint64_t requests = 0;
-  double seconds = 0;                // Of the requests, or of the snapshot operation.
-  double flush_seconds = 0;          // Of the flush that follows writes.
-  double pause_seconds = 0;          // Create: while requests were held up.
-  double longest_gap_seconds = 0;    // Between two completions.
-  std::uint64_t guest_requests = 0;  // Served beside a snapshot operation.
+  double seconds = 0;        // Of the requests, or of the snapshot operation.
+  double flush_seconds = 0;  // Of the flush that follows writes.
+  double pause_seconds = 0;  // Create: while requests were held up.
+  GuestReport beside;        // The guest during a snapshot operation ...
+  GuestReport undisturbed;   // ... and after it.
 };
 
 class Stopwatch {

@@ -41,18 +41,21 @@ class Loop {
   [[nodiscard]] bool is_done() const noexcept { return in_flight_ == 0; }
   [[nodiscard]] const Result<void>& result() const noexcept { return result_; }
   [[nodiscard]] std::uint64_t completed() const noexcept { return completed_; }
-  [[nodiscard]] double longest_gap_seconds() const noexcept { return longest_gap_; }
-  // From here on the time between completions is kept.
-  void watch_gaps() noexcept {
-    last_completion_ = watch_.seconds();
+  // From here on the guest is watched: what it got done, and the longest time between completions.
+  void begin_watch() noexcept {
+    watch_ = Stopwatch();
+    last_completion_ = 0;
     longest_gap_ = 0;
-    watches_gaps_ = true;
+    completed_before_ = completed_;
+    is_watched_ = true;
   }
   // The gap that is still open counts too.
-  void unwatch_gaps() noexcept {
+  [[nodiscard]] GuestReport end_watch() noexcept {
     note_gap();
-    watches_gaps_ = false;
+    is_watched_ = false;
+    return {last_completion_, completed_ - completed_before_, longest_gap_};
   }
+  [[nodiscard]] double watched_seconds() const noexcept { return watch_.seconds(); }
 
  private:
   struct Slot {
@@ -86,7 +89,7 @@ class Loop {
     Loop& loop = *slot.loop;
     --loop.in_flight_;
     ++loop.completed_;
-    if (loop.watches_gaps_) {
+    if (loop.is_watched_) {
       loop.note_gap();
     }
     if (!result) {
@@ -104,7 +107,8 @@ class Loop {
   std::uint64_t left_;
   std::uint64_t in_flight_ = 0;
   std::uint64_t completed_ = 0;
-  bool watches_gaps_ = false;
+  std::uint64_t completed_before_ = 0;
+  bool is_watched_ = false;
   double last_completion_ = 0;
   double longest_gap_ = 0;
   Stopwatch watch_;

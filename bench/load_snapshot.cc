@@ -25,32 +25,37 @@ Result<void> work_on(Image& image, const LoadOptions& options, SnapshotWork work
 }  // namespace
 
 Result<LoadReport> run_snapshot(Engine& engine, const LoadOptions& options, SnapshotWork work) {
+  constexpr double kUndisturbedSeconds = 0.2;
   const std::unique_ptr<Image> image = VARVE_TRY(open_image(engine, options, true));
   LoadOptions guest_options = options;
   guest_options.count = kForever;
+  guest_options.random_order = true;
   Loop<Image, BlockRequest> guest(*image, guest_options, Places(guest_options, image->size()));
+  LoadReport report;
+  report.requests = 1;
   if (options.guest_depth != 0) {
     VARVE_TRY(guest.start(options.guest_depth));
     while (guest.completed() < 1000 && !guest.is_done()) {  // Until it runs at its usual pace.
       engine.wait();
     }
-    guest.watch_gaps();
+    guest.begin_watch();
   }
-  const std::uint64_t before = guest.completed();
-  LoadReport report;
   const Stopwatch watch;
   const Result<void> worked = work_on(*image, options, work, report);
   report.seconds = watch.seconds();
   if (options.guest_depth != 0) {
-    guest.unwatch_gaps();
-    report.guest_requests = guest.completed() - before;
-    report.longest_gap_seconds = guest.longest_gap_seconds();
+    report.beside = guest.end_watch();
+    guest.begin_watch();
+    while (guest.watched_seconds() < std::max(report.seconds, kUndisturbedSeconds) &&
+           !guest.is_done()) {
+      engine.wait();
+    }
+    report.undisturbed = guest.end_watch();
     guest.stop();
     while (!guest.is_done()) {
       engine.wait();
     }
   }
-  report.requests = 1;
   VARVE_TRY(worked);
   VARVE_TRY(guest.result());
   VARVE_TRY(image->close());

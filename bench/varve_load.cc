@@ -114,6 +114,24 @@ std::optional<Result<LoadReport>> run_work(Engine& engine, const CommandLine& li
   return std::nullopt;
 }
 
+void print_guest(const char* name, const GuestReport& guest) {
+  std::printf(", \"%s\": {\"seconds\": %.9f, \"requests\": %llu, \"longest_gap\": %.9f}", name,
+              guest.seconds, static_cast<unsigned long long>(guest.requests),
+              guest.longest_gap_seconds);
+}
+
+void print_json(const LoadReport& report) {
+  std::printf(
+      "{\"requests\": %llu, \"seconds\": %.9f, \"flush_seconds\": %.9f, \"pause_seconds\": %.9f",
+      static_cast<unsigned long long>(report.requests), report.seconds, report.flush_seconds,
+      report.pause_seconds);
+  if (report.beside.requests != 0) {
+    print_guest("beside", report.beside);
+    print_guest("undisturbed", report.undisturbed);
+  }
+  std::printf("}\n");
+}
+
 int run(int argc, char** argv) {
   const std::optional<CommandLine> line = parse(argc, argv);
   if (!line) {
@@ -135,13 +153,7 @@ int run(int argc, char** argv) {
                  describe(report->error()).c_str());
     return 1;
   }
-  const LoadReport& found = **report;
-  std::printf(
-      "{\"requests\": %llu, \"seconds\": %.9f, \"flush_seconds\": %.9f, \"pause_seconds\": %.9f, "
-      "\"guest_requests\": %llu, \"longest_gap_seconds\": %.9f}\n",
-      static_cast<unsigned long long>(found.requests), found.seconds, found.flush_seconds,
-      found.pause_seconds, static_cast<unsigned long long>(found.guest_requests),
-      found.longest_gap_seconds);
+  print_json(**report);
   return 0;
 }
 

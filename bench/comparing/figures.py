@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Target:
-    """Varve is wanted to be `factor` times as good as `peer`, or its figure at most `limit`."""
+    """Varve is wanted to be `factor` times as good as `peer`, or its figure to reach `limit`."""
     peer: str = ""
     factor: float = 0
     limit: float = 0
@@ -14,7 +14,7 @@ class Target:
     def text(self, row):
         if self.peer:
             return f"≥ {self.factor:g} × {NAMES[self.peer]}"
-        return f"≤ {row.show(self.limit)}"
+        return f"{'≤' if row.unit == 's' else '≥'} {row.show(self.limit)}"
 
 
 NAMES = {"varve": "Varve", "raw": "raw loop", "fio": "fio raw", "copy": "copy loop",
@@ -25,21 +25,23 @@ NAMES = {"varve": "Varve", "raw": "raw loop", "fio": "fio raw", "copy": "copy lo
 class Row:
     name: str
     title: str  # May name the snapshot disks' sizes: {small}, {large}.
-    unit: str  # "/s": more is better. "s": less is better.
+    unit: str  # "/s", "%": more is better. "s": less is better.
     targets: tuple = field(default=())
 
     def show(self, figure):
         if self.unit == "/s":
             return f"{figure / 1000:.1f} k/s"
+        if self.unit == "%":
+            return f"{figure * 100:.0f} %"
         if figure >= 1:
             return f"{figure:.2f} s"
         return f"{figure * 1e3:.1f} ms" if figure >= 1e-3 else f"{figure * 1e6:.1f} µs"
 
     def better(self, ours, theirs):
         """How many times better ours is."""
-        if self.unit == "/s":
-            return ours / theirs if theirs else 0
-        return theirs / ours if ours else 0
+        if self.unit == "s":
+            return theirs / ours if ours else 0
+        return ours / theirs if theirs else 0
 
     def judge(self, samples, words):
         """Medians, spreads and ratios of figures taken in pairs, round by round."""
@@ -58,15 +60,17 @@ class Row:
             for program, theirs in programs.items() if program != "varve" and ours}
         wanted = [{"text": target.text(self), "reached": self.is_reached(target, programs, ratios)}
                   for target in self.targets]
-        return {"name": self.name, "title": self.title.format(**words), "unit": self.unit, "programs": programs,
+        return {"name": self.name, "title": self.title.format(**words), "unit": self.unit,
+                "programs": programs,
                 "shown": {p: self.show(v["median"]) for p, v in programs.items()},
                 "ratios": ratios, "targets": wanted,
                 "falls_short": any(w["reached"] is False for w in wanted),
                 "target_factors": {t.peer: t.factor for t in self.targets if t.peer}}
 
-    @staticmethod
-    def is_reached(target, programs, ratios):
+    def is_reached(self, target, programs, ratios):
         """None where there was nothing to compare with."""
         if target.peer:
             return ratios[target.peer] >= target.factor if target.peer in ratios else None
-        return programs["varve"]["median"] <= target.limit if "varve" in programs else None
+        if "varve" not in programs:
+            return None
+        return self.better(programs["varve"]["median"], target.limit) >= 1

@@ -5,7 +5,7 @@ from fnmatch import fnmatch
 
 from comparing.figures import Row, Target
 from comparing.requests import NewClusters, OldClusters, Scattered
-from comparing.snapshots import Check, Snapshots
+from comparing.snapshots import Check, Guest, Snapshots
 
 MEBIBYTE = 1 << 20
 GIBIBYTE = 1 << 30
@@ -76,6 +76,15 @@ def snapshots(label, which, create, apply_all, apply_few, delete):
     })
 
 
+def guest(label, which):
+    disk = "{" + label + "}"
+    gaps = {step: Row(f"gap-{step}-{label}", f"{disk}: longest gap of a reader during {step}", "s",
+                      at_most(0.02)) for step in ("create", "apply", "delete")}
+    return Guest(label, which, gaps, Row(
+        f"share-create-{label}", f"{disk}: create under reads, depth 32: pace the guest keeps", "%",
+        (Target(limit=0.7),)))
+
+
 def at_most(seconds):
     return (Target(limit=seconds),)
 
@@ -84,6 +93,7 @@ GROUPS = [
     *requests(),
     snapshots("small", 0, (), (), (), ()),
     snapshots("large", 1, at_most(0.6), at_most(1), at_most(0.05), at_most(0.6)),
+    guest("large", 1),
     Check(Row("check-large", "{large}: check", "s", at_most(0.35)), 1),
 ]
 

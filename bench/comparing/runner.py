@@ -143,8 +143,8 @@ def find_qemu(wanted, root):
         program = shutil.which(str(path / "qemu-img") if path.is_dir() else candidate)
         if program:
             return program
-    if wanted:
-        raise Failure(f"{wanted} is not there")
+    if wanted or os.environ.get("VARVE_REQUIRE"):
+        raise Failure(f"{wanted or 'qemu-img'} is not there")
     return None
 
 
@@ -180,10 +180,12 @@ def machine(bench):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     except OSError:
         pass
-    kind = bench.run("stat", "-f", "-c", "%T", bench.disk)[0].strip()
+
+    def file_system(folder):
+        return bench.run("df", "--output=fstype", folder)[0].split()[-1]
     return {"processors": os.cpu_count(), "model": model, "memory_gib": memory,
-            "kernel": platform.release(), "file_system": kind,
-            "memory_file_system": bench.run("stat", "-f", "-c", "%T", bench.memory)[0].strip()}
+            "kernel": platform.release(), "file_system": file_system(bench.disk),
+            "memory_file_system": file_system(bench.memory)}
 
 
 def run(bench, groups, rounds):
