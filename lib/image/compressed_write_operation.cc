@@ -18,7 +18,7 @@ void CompressedWriteOperation::advance(const Result<void>& result) noexcept {
       cluster_done();
       break;
     case Step::waiting_hold:
-      step_ = Step::claiming;
+      step_ = Step::waiting_buffer;
       break;
     case Step::writing:
       step_ = Step::linking;
@@ -35,6 +35,9 @@ void CompressedWriteOperation::run() noexcept {
     switch (step_) {
       case Step::preparing:
         go_on = prepare();
+        break;
+      case Step::next_cluster:
+        go_on = take_hold();
         break;
       case Step::waiting_buffer:
         go_on = take_buffer();
@@ -76,15 +79,26 @@ bool CompressedWriteOperation::prepare() noexcept {
   }
   position_ = request().offset;
   data_ = VectorCursor(request().vectors, request().vector_count);
+  step_ = Step::next_cluster;
+  return true;
+}
+
+// The hold comes before the buffer: whoever holds a buffer never waits for a hold.
+bool CompressedWriteOperation::take_hold() noexcept {
+  if (position_ == request().offset + request().length) {
+    end({});
+    return false;
+  }
+  const std::uint64_t index = position_ >> image().metadata().geometry.cluster_bits;
+  step_ = Step::waiting_hold;
+  if (!image().holds().take(hold_, Hold::Mode::exclusive, index, index + 1, *this)) {
+    return false;
+  }
   step_ = Step::waiting_buffer;
   return true;
 }
 
 bool CompressedWriteOperation::take_buffer() noexcept {
-  if (position_ == request().offset + request().length) {
-    end({});
-    return false;
-  }
   const Result<Buffer*> taken = image().read_source().scratch->take(*this);
   if (!taken) {
     end(taken.error());
@@ -112,17 +126,13 @@ bool CompressedWriteOperation::compress() noexcept {
   if (compressed_bytes_ == 0) {
     return start_plain(length_);
   }
-  const std::uint64_t index = position_ / cluster_bytes;
-  step_ = Step::waiting_hold;
-  if (!image().holds().take(hold_, Hold::Mode::exclusive, index, index + 1, *this)) {
-    return false;
-  }
   step_ = Step::claiming;
   return true;
 }
 
 bool CompressedWriteOperation::start_plain(std::uint64_t length) noexcept {
   step_ = Step::writing_plain;
+  give_back();  // The writer takes its own.
   if (writer_.start(image().write_target(), GuestOffset(position_), length, data_, *this)) {
     return false;
   }
@@ -190,11 +200,17 @@ bool CompressedWriteOperation::link() noexcept {
 void CompressedWriteOperation::cluster_done() noexcept {
   data_.advance(length_);
   position_ += length_;
-  step_ = Step::waiting_buffer;
+  step_ = Step::next_cluster;
+  give_back();
+}
+
+void CompressedWriteOperation::give_back() noexcept {
+  if (Buffer* scratch = std::exchange(scratch_, nullptr)) {
+    image().read_source().scratch->give_back(*scratch);
+  }
   if (hold_.is_held()) {
     image().holds().give_back(hold_);
   }
-  image().read_source().scratch->give_back(*std::exchange(scratch_, nullptr));
 }
 
 void CompressedWriteOperation::end(const Result<void>& result) noexcept {
@@ -202,12 +218,7 @@ void CompressedWriteOperation::end(const Result<void>& result) noexcept {
   if (std::exchange(is_claimed_, false)) {
     image().metadata().store.release(image().metadata().map.clusters_of(extent_));
   }
-  if (hold_.is_held()) {
-    image().holds().give_back(hold_);
-  }
-  if (Buffer* scratch = std::exchange(scratch_, nullptr)) {
-    image().read_source().scratch->give_back(*scratch);
-  }
+  give_back();
   finish(result);
 }
 

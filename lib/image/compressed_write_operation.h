@@ -2,8 +2,10 @@
 // (O2). A cluster that does not shrink is written plainly.
 //
 // Step transitions:
-//   preparing -> waiting_buffer -> waiting_hold -> claiming -> writing -> linking -> waiting_hold
-//   (next cluster) waiting_hold -> writing_plain -> waiting_hold
+//   preparing -> next_cluster -> waiting_hold -> waiting_buffer -> compressing -> claiming ->
+//   writing
+//   -> linking -> next_cluster
+//   compressing -> writing_plain -> next_cluster
 // Threads: the engine's thread only.
 #pragma once
 
@@ -20,6 +22,7 @@ class CompressedWriteOperation final : public Operation {
  private:
   enum class Step : std::uint8_t {
     preparing,
+    next_cluster,
     waiting_buffer,
     compressing,
     writing_plain,
@@ -32,12 +35,14 @@ class CompressedWriteOperation final : public Operation {
   void recycle() noexcept override;
   void run() noexcept;
   [[nodiscard]] bool prepare() noexcept;
+  [[nodiscard]] bool take_hold() noexcept;
   [[nodiscard]] bool take_buffer() noexcept;
   [[nodiscard]] bool compress() noexcept;
   [[nodiscard]] bool start_plain(std::uint64_t length) noexcept;
   [[nodiscard]] bool claim() noexcept;
   [[nodiscard]] bool link() noexcept;
   void cluster_done() noexcept;
+  void give_back() noexcept;
   void end(const Result<void>& result) noexcept;
 
   Step step_ = Step::preparing;

@@ -70,6 +70,9 @@ Result<void> validate_names(const CreateOptions& options) noexcept {
     return refused(ErrorCode::invalid_argument,
                    "backing_fmt is missing: a format is never guessed");
   }
+  if (!options.backing_name.empty() && options.preallocation != Preallocation::off) {
+    return refused(ErrorCode::unsupported, "preallocation excludes backing_file: it would hide it");
+  }
   if (options.data_file_raw && options.data_file_name.empty()) {
     return refused(ErrorCode::invalid_argument, "data_file_raw needs data_file");
   }

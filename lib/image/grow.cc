@@ -40,6 +40,11 @@ class Growth {
   }
 
  private:
+  // The end of the old disk's last cluster.
+  [[nodiscard]] std::uint64_t cluster_end() const {
+    return round_up(old_size_, metadata_->geometry.cluster_bytes());
+  }
+
   Result<void> flush() {
     BlockingWaiter waiter(metadata_->file->engine());
     metadata_->commit.flush(waiter);
@@ -50,7 +55,7 @@ class Growth {
   // as disk content.
   Result<void> drop_beyond_end() {
     const Geometry& geometry = metadata_->geometry;
-    GuestOffset position(round_up(old_size_, geometry.cluster_bytes()));
+    GuestOffset position(cluster_end());
     while (geometry.l1_index(position) < metadata_->l1.size()) {
       const std::uint64_t left = metadata_->l1.size() * geometry.l2_coverage() - position.value();
       const MapExtent extent =
@@ -81,7 +86,7 @@ class Growth {
     metadata_->header.virtual_size = new_size_;
     VARVE_TRY(zero_new_range());
     if (preallocation != Preallocation::off) {
-      VARVE_TRY(preallocate_range(*metadata_, GuestOffset(old_size_), GuestOffset(new_size_),
+      VARVE_TRY(preallocate_range(*metadata_, GuestOffset(cluster_end()), GuestOffset(new_size_),
                                   preallocation));
     }
     if (metadata_->data_file != nullptr && metadata_->data_file->size() < new_size_ &&
@@ -101,22 +106,32 @@ class Growth {
     const HostCluster first =
         VARVE_TRY(ask_until(*metadata_, [&] { return metadata_->store.reserve_run(clusters); }));
     new_l1_ = {first, 0};
+    const Result<void> claimed = claim_l1(clusters);
+    metadata_->store.end_reservation();
+    VARVE_TRY(claimed);
+    // What is dropped from here on is durable only when the new L1 is: rounds alone do not make it
+    // so (O3).
+    metadata_->store.hold_drops(true);
+    metadata_->commit.hold_l1(true);
+    metadata_->l1.relocate(entries, metadata_->geometry.offset_of(first));
+    return {};
+  }
+
+  Result<void> claim_l1(std::uint64_t clusters) {
     while (new_l1_.count < clusters) {
-      const ClusterRun rest{HostCluster(first.value() + new_l1_.count), clusters - new_l1_.count};
+      const ClusterRun rest{HostCluster(new_l1_.first.value() + new_l1_.count),
+                            clusters - new_l1_.count};
       new_l1_.count +=
           VARVE_TRY(ask_until(*metadata_, [&] { return metadata_->store.claim_reserved(rest); }));
     }
-    metadata_->commit.hold_l1(true);
-    metadata_->l1.relocate(entries, metadata_->geometry.offset_of(first));
     return {};
   }
 
   // The rest of the old last cluster, and what a longer backing file would show, must read as
   // zeros.
   Result<void> zero_new_range() {
-    const std::uint64_t cluster_end = round_up(old_size_, metadata_->geometry.cluster_bytes());
     const std::uint64_t backing_end = image_->backing != nullptr ? image_->backing->size() : 0;
-    const std::uint64_t end = std::min(new_size_, std::max(cluster_end, backing_end));
+    const std::uint64_t end = std::min(new_size_, std::max(cluster_end(), backing_end));
     if (end <= old_size_) {
       return {};
     }
@@ -163,6 +178,8 @@ class Growth {
       metadata_->header.l1_entries = static_cast<std::uint32_t>(metadata_->l1.size());
       metadata_->header.l1_offset = metadata_->l1.offset();
       metadata_->commit.hold_l1(false);
+      metadata_->store.hold_drops(false);
+      metadata_->reclaimer.kick();
       if (old_l1_entries_ != 0) {
         metadata_->store.release({metadata_->geometry.cluster_of(old_l1_offset_), old_clusters});
       }
@@ -189,6 +206,11 @@ class Growth {
       metadata_->l1.restore(old_l1_entries_, old_l1_offset_);
       metadata_->commit.hold_l1(false);
       metadata_->store.release(new_l1_);
+      // Only when the old table is on disk again may what was dropped from it be used anew.
+      if (flush()) {
+        metadata_->store.hold_drops(false);
+        metadata_->reclaimer.kick();
+      }
     }
   }
 

@@ -52,7 +52,8 @@ Result<std::vector<std::uint64_t>> read_entries(Storage& file, IoTag tag, HostOf
 }
 
 // Reads more where the entries turn out longer than guessed.
-Result<SnapshotTable> read_snapshots(Storage& file, const Header& header) noexcept {
+Result<SnapshotTable> read_snapshots(Storage& file, const Header& header,
+                                     std::uint64_t& bytes_used) noexcept {
   const std::uint64_t start = header.snapshot_table_offset.value();
   if (header.snapshot_count == 0) {
     return SnapshotTable();
@@ -67,7 +68,7 @@ Result<SnapshotTable> read_snapshots(Storage& file, const Header& header) noexce
         VARVE_TRY(read_table(file, IoTag::snapshot_table, header.snapshot_table_offset, bytes));
     Result<SnapshotTable> table =
         SnapshotTable::parse(buffer.bytes(), header.snapshot_count, header.version, header.geometry,
-                             header.snapshot_table_offset, header.virtual_size);
+                             header.snapshot_table_offset, header.virtual_size, &bytes_used);
     const bool is_too_short = !table && table.error().code == ErrorCode::out_of_range;
     if (!is_too_short) {
       return table;
@@ -158,7 +159,7 @@ Result<Metadata::Loaded> load_tables(Storage& file) noexcept {
   loaded.refcount_table =
       VARVE_TRY(read_entries(file, IoTag::refcount_table, header.refcount_table_offset,
                              header.refcount_table_clusters * header.geometry.cluster_bytes() / 8));
-  loaded.snapshots = VARVE_TRY(read_snapshots(file, header));
+  loaded.snapshots = VARVE_TRY(read_snapshots(file, header, loaded.snapshot_table_bytes));
   return loaded;
 }
 

@@ -30,8 +30,9 @@ Result<Buffer*> ScratchPool::take(Waiter& waiter) noexcept {
 
 void ScratchPool::give_back(Buffer& buffer) noexcept {
   free_.push_back(&buffer);
-  if (Waiter* waiter = waiters_.pop()) {
-    waiter->resume({});
+  // One that no longer wants it leaves it to the next.
+  while (!free_.empty() && !waiters_.empty()) {
+    waiters_.pop()->resume({});
   }
 }
 

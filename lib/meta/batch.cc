@@ -92,6 +92,11 @@ Result<void> Batch::resize(Storage& storage, std::uint64_t new_size) noexcept {
   return {};
 }
 
+void Batch::clear() noexcept {
+  VARVE_ASSERT(pending_ == 0);
+  items_.clear();
+}
+
 void Batch::start(Waiter& waiter) noexcept {
   VARVE_ASSERT(pending_ == 0 && !items_.empty());
   waiter_ = &waiter;

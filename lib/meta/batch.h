@@ -31,6 +31,9 @@ class Batch {
   Result<void> allocate(Storage& storage, HostOffset offset, std::uint64_t length) noexcept;
   Result<void> resize(Storage& storage, std::uint64_t new_size) noexcept;
 
+  // Forgets what was collected and not started. REQUIRES: not running.
+  void clear() noexcept;
+
   [[nodiscard]] bool empty() const noexcept { return items_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return items_.size(); }
   [[nodiscard]] bool is_running() const noexcept { return pending_ != 0; }

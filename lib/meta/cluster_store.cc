@@ -80,8 +80,9 @@ Answer<std::optional<ClusterRun>> ClusterStore::find_freed(std::uint64_t wanted)
     if (position == kNoOffer) {
       continue;
     }
+    const std::uint64_t searchable = std::min(append_, reservation_);
     const std::uint64_t end =
-        append_ <= block_first ? 0 : std::min(per_block, append_ - block_first);
+        searchable <= block_first ? 0 : std::min(per_block, searchable - block_first);
     if (position < end && refcounts_->has_block(lowest_offer_)) {
       TableCache::Table* block = VARVE_ASK(refcounts_->block(lowest_offer_));
       const std::uint64_t used = nonzero_run(geometry, block->bytes(), position, end - position);
@@ -191,6 +192,7 @@ Answer<HostCluster> ClusterStore::reserve_run(std::uint64_t count) noexcept {
     return Need{Need::Kind::file_growth, geometry.offset_of(HostCluster(append_ + count)), 0};
   }
   const HostCluster first(append_);
+  reservation_ = append_;
   append_ += count;
   return first;
 }

@@ -59,6 +59,8 @@ class ClusterStore {
   // Claims a part of a reservation that lies in one refcount block. Returns how many clusters from
   // `first` are done.
   [[nodiscard]] Answer<std::uint64_t> claim_reserved(ClusterRun run) noexcept;
+  // The reservation is claimed, or given up. One at a time: control operations take turns.
+  void end_reservation() noexcept { reservation_ = kNoOffer; }
 
   // Adds one reference to each cluster of a run inside one refcount block. REQUIRES: counted
   // already. Errors: out_of_range (overflow; nothing changed), corrupt.
@@ -133,6 +135,8 @@ class ClusterStore {
   // For each refcount block the lowest place a free cluster may be found, or kNoOffer.
   static constexpr std::uint64_t kNoOffer = ~std::uint64_t{0};
   std::vector<std::uint64_t> offers_;
+  // First cluster set aside and not yet counted: the search for free ones stops before it.
+  std::uint64_t reservation_ = kNoOffer;
   std::uint64_t lowest_offer_ = 0;  // No block below this one has an offer.
   std::vector<Drop> waiting_;
   std::vector<Drop> riding_;

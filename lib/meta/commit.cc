@@ -218,6 +218,7 @@ void Commit::settle_writes(TableCache& cache, std::vector<TableWrite>& writes,
 }
 
 void Commit::finish(const Result<void>& result) noexcept {
+  batch_.clear();
   // After a failure whatever was not written for certain is dirty again.
   settle_writes(parts_.refcounts->blocks(), counts_, false);
   settle_writes(*parts_.l2, tables_, false);

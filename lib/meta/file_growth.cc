@@ -37,7 +37,7 @@ void FileGrowth::completed(StorageRequest& request, const Result<void>& result) 
   FileGrowth& growth = *static_cast<FileGrowth*>(request.owner);
   if (!result && request.offset > growth.needed_) {
     // Where a large step does not fit, what is needed may.
-    request.offset = growth.needed_;
+    request.offset = std::max(growth.needed_, growth.file_->size());
     growth.file_->submit(request);
     return;
   }

@@ -26,6 +26,8 @@ class FileGrowth {
   // Resumed when the file reaches at least `end`, or the growth under way is done (ask again).
   // Errors: no_space, io.
   void grow(HostOffset end, Waiter& waiter) noexcept;
+  // Resumed when the growth under way is done. REQUIRES: is_running().
+  void wait(Waiter& waiter) noexcept { waiters_.add(waiter); }
   [[nodiscard]] bool is_running() const noexcept { return is_running_; }
 
  private:

@@ -119,6 +119,7 @@ void FirstWrite::clear_bits() noexcept {
 
 void FirstWrite::finish(const Result<void>& result) noexcept {
   step_ = result ? Step::done : Step::idle;
+  batch_.clear();
   directory_ = Buffer();
   WaitList waiters;
   waiters.splice_back(waiters_);

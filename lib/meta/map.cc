@@ -152,12 +152,24 @@ Answer<Nothing> Map::prepare(GuestOffset offset) noexcept {
   return Nothing();
 }
 
+// A claimed cluster that is cached as a table in use was counted 0 by a damaged image.
+Result<void> Map::check_dead(HostOffset offset) const noexcept {
+  if (!parts_.l2->holds(offset)) {
+    return {};
+  }
+  return corrupt_at(Corruption::refcount_zero_in_use, IoTag::refcount_block, offset.value(),
+                    "an L2 table in use has refcount 0; its offset", offset.value());
+}
+
 Answer<Nothing> Map::allocate_table(std::uint64_t l1_index) noexcept {
   if (!parts_.l2->can_make()) {
     return Need{Need::Kind::l2_room, HostOffset(), 0};
   }
   const Claim claim = VARVE_ASK(parts_.store->claim(1));
   const HostOffset offset = parts_.geometry.offset_of(claim.run.first);
+  if (const Result<void> dead = check_dead(offset); !dead) {
+    return dead.error();
+  }
   VARVE_ASSERT(parts_.l2->make(offset) != nullptr);
   parts_.l1->set(l1_index, L1Entry::table(offset, true));
   return Nothing();
@@ -174,6 +186,9 @@ Answer<Nothing> Map::copy_table(std::uint64_t l1_index, TableCache::Table& share
   }
   const Claim claim = VARVE_ASK(parts_.store->claim(1));
   const HostOffset offset = geometry.offset_of(claim.run.first);
+  if (const Result<void> dead = check_dead(offset); !dead) {
+    return dead.error();
+  }
   TableCache::Table& copy = parts_.l2->copy(shared, offset);
   // Every cluster of a shared table has a path through the snapshot's table as well.
   const Bytes bytes = copy.edit(0, geometry.cluster_bytes());

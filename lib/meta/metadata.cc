@@ -38,6 +38,7 @@ Metadata::Metadata(const Config& config, Loaded loaded)
       header(std::move(loaded.header)),
       geometry(header.geometry),
       snapshots(std::move(loaded.snapshots)),
+      snapshot_table_bytes(loaded.snapshot_table_bytes),
       header_writer(*file, counters),
       refcounts(geometry, *file, counters),
       store(refcounts, eras),
@@ -92,10 +93,19 @@ void Metadata::satisfy(const Need& need, Waiter& waiter) noexcept {
       commit.flush(waiter);
       return;
     case Need::Kind::refcount_growth:
-      refcount_growth.grow(need, waiter);
+      // The two never run at once: a resize would cut off what the other writes behind the end.
+      if (file_growth.is_running()) {
+        file_growth.wait(waiter);
+      } else {
+        refcount_growth.grow(need, waiter);
+      }
       return;
     case Need::Kind::file_growth:
-      file_growth.grow(need.offset, waiter);
+      if (refcount_growth.is_running()) {
+        refcount_growth.wait(waiter);
+      } else {
+        file_growth.grow(need.offset, waiter);
+      }
       return;
   }
   switch (cache->load(need.offset, waiter)) {

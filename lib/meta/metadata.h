@@ -47,6 +47,7 @@ class Metadata final : private Waiter {
     std::vector<std::uint64_t> l1;
     std::vector<std::uint64_t> refcount_table;
     SnapshotTable snapshots;
+    std::uint64_t snapshot_table_bytes = 0;
   };
   // Errors: no_memory.
   static Result<std::unique_ptr<Metadata>> make(const Config& config, Loaded loaded) noexcept;
@@ -85,6 +86,7 @@ class Metadata final : private Waiter {
   Header header;
   Geometry geometry;
   SnapshotTable snapshots;
+  std::uint64_t snapshot_table_bytes;  // As it stands on disk: other programs' entries are shorter.
   Eras eras;
   HeaderWriter header_writer;
   Refcounts refcounts;

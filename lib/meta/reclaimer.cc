@@ -34,7 +34,7 @@ void Reclaimer::resume(const Result<void>& result) noexcept {
     // A hole that could not be punched is only space not given back.
     is_punching_ = false;
   } else if (!result) {
-    stop();
+    stop(result);
     return;
   }
   run();
@@ -56,7 +56,7 @@ void Reclaimer::run() noexcept {
       metadata_->store.reclaimed(*drop, drop->run.count);
     }
   }
-  stop();
+  stop({});
 }
 
 Answer<Nothing> Reclaimer::reclaim(ClusterStore::Drop& drop) noexcept {
@@ -77,6 +77,8 @@ Answer<Nothing> Reclaimer::reclaim(ClusterStore::Drop& drop) noexcept {
     ++stretch;
   }
   if (becomes_free) {
+    // Before anything is punched: nobody packs more into these clusters.
+    metadata_->compressed_space.forget({drop.run.first, stretch});
     for (std::uint64_t i = 0; i < stretch; ++i) {
       if (!metadata_->l2.forget(geometry.offset_of(HostCluster(drop.run.first.value() + i)))) {
         return Need{Need::Kind::round, HostOffset(), 0};  // It still writes the dead table.
@@ -86,7 +88,6 @@ Answer<Nothing> Reclaimer::reclaim(ClusterStore::Drop& drop) noexcept {
       return Nothing();
     }
     stretch = punched_ != 0 ? std::min(stretch, punched_) : stretch;
-    metadata_->compressed_space.forget({drop.run.first, stretch});
   }
   punched_ = 0;
   VARVE_ASK(refcounts.subtract(drop.run.first, stretch));
@@ -106,11 +107,11 @@ bool Reclaimer::start_punching(ClusterRun run) noexcept {
   return true;
 }
 
-void Reclaimer::stop() noexcept {
+void Reclaimer::stop(const Result<void>& result) noexcept {
   is_running_ = false;
   WaitList idle;
   idle.splice_back(idle_);
-  idle.wake_all({});
+  idle.wake_all(result);
 }
 
 }  // namespace varve

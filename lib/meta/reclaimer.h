@@ -22,7 +22,7 @@ class Reclaimer final : private Waiter {
   void kick() noexcept;
   [[nodiscard]] bool is_running() const noexcept { return is_running_; }
 
-  // Resumed (with success) when no drop is reclaimable at the moment.
+  // Resumed when no drop is reclaimable at the moment, or with what keeps it from going on.
   void wait_idle(Waiter& waiter) noexcept;
 
  private:
@@ -32,7 +32,7 @@ class Reclaimer final : private Waiter {
   // One stretch of a drop inside one refcount block. Nothing: done, or skipped.
   [[nodiscard]] Answer<Nothing> reclaim(ClusterStore::Drop& drop) noexcept;
   [[nodiscard]] bool start_punching(ClusterRun run) noexcept;
-  void stop() noexcept;
+  void stop(const Result<void>& result) noexcept;
 
   Metadata* metadata_;
   Batch batch_;

@@ -213,6 +213,7 @@ void RefcountGrowth::install() noexcept {
 
 void RefcountGrowth::finish(const Result<void>& result) noexcept {
   step_ = Step::idle;
+  batch_.clear();
   area_bytes_ = Buffer();
   entry_bytes_ = Buffer();
   WaitList waiters;

@@ -34,6 +34,8 @@ class RefcountGrowth final : private Waiter {
   // new blocks. The waiter is resumed after this growth, or after the one under way: it asks again.
   // Errors: no_space (storage or table limit), no_memory, io, poisoned.
   void grow(const Need& need, Waiter& waiter) noexcept;
+  // Resumed when the growth under way is done. REQUIRES: is_running().
+  void wait(Waiter& waiter) noexcept { waiters_.add(waiter); }
   [[nodiscard]] bool is_running() const noexcept { return step_ != Step::idle; }
 
  private:

@@ -172,33 +172,11 @@ void ReferenceWalk::visit_refcounts(const FixedVisitor& visit) {
   }
 }
 
-// The bytes the table takes in the file: fewer than serialised_bytes where entries are of another
-// program's making.
-std::uint64_t ReferenceWalk::snapshot_table_bytes() const noexcept {
-  constexpr std::uint64_t kOddExtraBytes = 32;
-  const SnapshotTable& snapshots = metadata_->snapshots;
-  const HostOffset start = metadata_->header.snapshot_table_offset;
-  const std::uint64_t serialised = snapshots.serialised_bytes();
-  const std::uint64_t longest = serialised + kOddExtraBytes * snapshots.entries.size();
-  if (start.value() >= metadata_->file->size()) {
-    return serialised;
-  }
-  const Result<Buffer> bytes = read(IoTag::snapshot_table, start,
-                                    std::min(longest, metadata_->file->size() - start.value()));
-  std::uint64_t used = 0;
-  const auto count = static_cast<std::uint32_t>(snapshots.entries.size());
-  if (bytes && SnapshotTable::parse(bytes->bytes(), count, metadata_->header.version,
-                                    metadata_->geometry, start, 0, &used)) {
-    return used;
-  }
-  return serialised;
-}
-
 void ReferenceWalk::visit_snapshots(const FixedVisitor& visit) {
   const std::vector<SnapshotEntry>& entries = metadata_->snapshots.entries;
   const HostOffset table = metadata_->header.snapshot_table_offset;
   if (!entries.empty()) {
-    visit_fixed(visit, table, snapshot_table_bytes(), IoTag::snapshot_table,
+    visit_fixed(visit, table, metadata_->snapshot_table_bytes, IoTag::snapshot_table,
                 HostOffset(offsetof(RawHeader, snapshot_table_offset)));
   }
   for (const SnapshotEntry& snapshot : entries) {

@@ -71,7 +71,6 @@ class ReferenceWalk {
                    HostOffset where);
   void visit_refcounts(const FixedVisitor& visit);
   void visit_snapshots(const FixedVisitor& visit);
-  [[nodiscard]] std::uint64_t snapshot_table_bytes() const noexcept;
   [[nodiscard]] Result<void> visit_bitmaps(const FixedVisitor& visit);
   [[nodiscard]] Result<void> visit_bitmap_data(const FixedVisitor& visit, HostOffset table,
                                                std::uint64_t entries);

@@ -28,15 +28,22 @@ Answer<Nothing> ReleaseWalk::advance() noexcept {
     if (!entry.is_allocated() || is_same_table(skip_, position_.slot, entry)) {
       continue;
     }
-    if (const Result<void> valid = entry.validate(metadata_->geometry, where_ + position_.slot * 8);
-        !valid) {
-      return valid.error();
+    const Answer<Nothing> walked = walk_slot(entry);
+    // Behind the end nothing was added: a table that cannot be read there has nothing to give back.
+    const bool is_needless =
+        walked.error() != nullptr && step_ == Step::loading && !is_before_end();
+    if (!walked.has_value() && !is_needless) {
+      return walked;
     }
-    VARVE_ASK(walk_table(entry.offset()));
     step_ = Step::loading;
     position_.entry = 0;
   }
   return Nothing();
+}
+
+Answer<Nothing> ReleaseWalk::walk_slot(L1Entry entry) noexcept {
+  const Result<void> valid = entry.validate(metadata_->geometry, where_ + position_.slot * 8);
+  return valid ? walk_table(entry.offset()) : Answer<Nothing>(valid.error());
 }
 
 Answer<Nothing> ReleaseWalk::walk_table(HostOffset offset) noexcept {

@@ -37,6 +37,7 @@ class ReleaseWalk {
     dropping,  // -> flags
     flags,     // -> loading (of the next slot)
   };
+  [[nodiscard]] Answer<Nothing> walk_slot(L1Entry entry) noexcept;
   [[nodiscard]] Answer<Nothing> walk_table(HostOffset offset) noexcept;
   [[nodiscard]] Answer<Nothing> drop_all(HostOffset offset) noexcept;
   [[nodiscard]] Answer<std::uint64_t> drop(ClusterRun run) noexcept;

@@ -65,6 +65,9 @@ class TableCache {
   // The table when it is in memory, else null. No I/O.
   [[nodiscard]] Table* find(HostOffset offset) noexcept;
 
+  // Whether anything is kept for `offset`, loading included.
+  [[nodiscard]] bool holds(HostOffset offset) const noexcept { return lookup(offset) != nullptr; }
+
   enum class LoadOutcome : std::uint8_t {
     started,  // The waiter is resumed when it is there, or with the error.
     no_room,  // Every table is dirty or busy: clean some first.

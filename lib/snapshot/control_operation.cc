@@ -84,6 +84,7 @@ ControlOperation::Progress ControlOperation::fail(const Error& error) noexcept {
   if (!error_) {
     error_ = error;
   }
+  batch_.clear();
   return Progress::failed;
 }
 
@@ -178,6 +179,7 @@ ControlOperation::Progress ControlOperation::claim_run(std::uint64_t count,
   const Progress progress = ask(ask_for_run(count, run));
   if (progress != Progress::wait) {
     reserved_ = ClusterRun();
+    metadata_->store.end_reservation();
   }
   return progress;
 }
@@ -225,15 +227,15 @@ void ControlOperation::patch_table(const SnapshotTable& table, HeaderPatch& patc
 
 void ControlOperation::adopt_table(SnapshotTable&& table) noexcept {
   Metadata& metadata = *metadata_;
-  const std::uint64_t old_bytes = metadata.snapshots.serialised_bytes();
   if (!metadata.snapshots.entries.empty()) {
     metadata.store.release({metadata.geometry.cluster_of(metadata.header.snapshot_table_offset),
-                            metadata.geometry.clusters_for(old_bytes)});
+                            metadata.geometry.clusters_for(metadata.snapshot_table_bytes)});
   }
   metadata.header.snapshot_count = static_cast<std::uint32_t>(table.entries.size());
   metadata.header.snapshot_table_offset =
       table.entries.empty() ? HostOffset() : metadata.geometry.offset_of(table_run_.first);
   metadata.snapshots = std::move(table);
+  metadata.snapshot_table_bytes = metadata.snapshots.serialised_bytes();
   table_run_ = ClusterRun();
 }
 
