@@ -156,6 +156,11 @@ bool CompressedWriteOperation::claim() noexcept {
     return false;
   }
   extent_ = *answer;
+  if (!L2Entry::is_compressible_at(metadata.geometry, extent_)) {
+    // Too far behind in the file for a compressed entry to name.
+    metadata.store.release(metadata.map.clusters_of(extent_));
+    return start_plain(length_);
+  }
   is_claimed_ = true;
   step_ = Step::writing;
   vector_ = {scratch_->data() + metadata.geometry.cluster_bytes(), compressed_bytes_};

@@ -109,11 +109,11 @@ class Growth {
     const Result<void> claimed = claim_l1(clusters);
     metadata_->store.end_reservation();
     VARVE_TRY(claimed);
+    metadata_->l1.relocate(entries, metadata_->geometry.offset_of(first));
     // What is dropped from here on is durable only when the new L1 is: rounds alone do not make it
     // so (O3).
     metadata_->store.hold_drops(true);
     metadata_->commit.hold_l1(true);
-    metadata_->l1.relocate(entries, metadata_->geometry.offset_of(first));
     return {};
   }
 
@@ -248,6 +248,12 @@ Result<void> Qcow2Image::grow(std::uint64_t new_size, Preallocation preallocatio
   }
   if (new_size == size()) {
     return {};
+  }
+  for (const SnapshotEntry& entry : metadata_->snapshots.entries) {
+    if (!entry.has_disk_size) {
+      return failure(ErrorCode::unsupported,
+                     "a snapshot does not record its disk's size: it would change with this one");
+    }
   }
   metadata_->has_control_operation = true;
   close_gate_and_wait();

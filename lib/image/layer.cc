@@ -10,6 +10,7 @@
 #include "image/qcow2_image.h"
 #include "image/raw_image.h"
 #include "meta/batch.h"
+#include "meta/blocking_waiter.h"
 #include "meta/recount.h"
 
 namespace varve {
@@ -125,13 +126,18 @@ Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& di
   config.discard = options.discard;
   config.l2_cache_bytes = options.l2_cache_bytes;
   config.refcount_cache_bytes = options.refcount_cache_bytes;
-  config.operations_max = options.operations_max;
+  config.operations_max = std::max(1u, options.operations_max);
   auto metadata = VARVE_TRY(Metadata::make(config, std::move(loaded)));
   if (needs_settling) {
+    BlockingWaiter waiter(storage->engine());
+    if (!metadata->first_write.is_done()) {
+      metadata->first_write.prepare(waiter);
+      VARVE_TRY(waiter.wait());
+    }
     VARVE_TRY(settle(*metadata));
   }
   Qcow2Image::Config image_config;
-  image_config.operations_max = options.operations_max;
+  image_config.operations_max = config.operations_max;
   layer.core = VARVE_TRY(Qcow2Image::make(std::move(storage), std::move(data_file),
                                           std::move(metadata), image_config));
   return layer;

@@ -26,7 +26,6 @@ Result<void> make_zero(Metadata& metadata, const Claim& claim, Preallocation mod
   const HostOffset offset = geometry.offset_of(claim.run.first);
   const std::uint64_t bytes = claim.run.count * geometry.cluster_bytes();
   Storage& storage = metadata.guest_storage();
-  metadata.commit.note_unsynced(metadata.data_file != nullptr);
   if (mode == Preallocation::full) {
     return write_zero_data(storage, metadata.counters, offset, bytes);
   }
@@ -71,7 +70,9 @@ Result<void> preallocate_range(Metadata& metadata, GuestOffset begin, GuestOffse
     }
     const Claim claim = VARVE_TRY(ask_until(
         metadata, [&] { return claim_space(metadata, position, geometry.clusters_for(length)); }));
-    VARVE_TRY(make_zero(metadata, claim, mode));
+    const Result<void> zeroed = make_zero(metadata, claim, mode);
+    metadata.commit.note_unsynced(metadata.data_file != nullptr);
+    VARVE_TRY(zeroed);
     VARVE_TRY(ask_until(metadata, [&] { return link_run(metadata, position, claim.run); }));
     position += claim.run.count * geometry.cluster_bytes();
   }

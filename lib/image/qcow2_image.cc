@@ -20,8 +20,8 @@ constexpr std::uint64_t kScratchBuffersMin = 4;
 constexpr unsigned kControlRequests = 4;
 
 std::size_t scratch_buffers(std::uint64_t buffer_bytes, unsigned operations_max) {
-  return static_cast<std::size_t>(
-      std::clamp<std::uint64_t>(kScratchBytes / buffer_bytes, kScratchBuffersMin, operations_max));
+  return static_cast<std::size_t>(std::max(
+      kScratchBuffersMin, std::min<std::uint64_t>(kScratchBytes / buffer_bytes, operations_max)));
 }
 
 }  // namespace
@@ -63,6 +63,15 @@ Result<void> Qcow2Image::reserve() noexcept {
 
 Qcow2Image::~Qcow2Image() {
   VARVE_ASSERT(in_flight_ == 0 && queue_first_ == nullptr);
+  // Background work of an image that was not closed ends here; nothing new is written.
+  metadata_->commit.poison();
+  wait_until_idle();
+}
+
+void Qcow2Image::wait_until_idle() noexcept {
+  while (!metadata_->is_idle()) {
+    file_->engine().wait();
+  }
 }
 
 ReadSource Qcow2Image::read_source() noexcept {
@@ -232,11 +241,15 @@ Result<void> Qcow2Image::close() noexcept {
   if (std::exchange(is_closed_, true)) {
     return {};
   }
-  close_gate_and_wait();
+  while (queue_first_ != nullptr || in_flight_ != 0) {
+    file_->engine().wait();
+  }
+  is_gate_closed_ = true;
   Result<void> result;
   if (metadata_->is_writable) {
     result = shut_down(*metadata_);
   }
+  wait_until_idle();
   file_->unlock();
   if (data_file_ != nullptr) {
     data_file_->unlock();

@@ -83,6 +83,7 @@ class Qcow2Image final : public ImageCore {
   void dispatch(BlockRequest& request) noexcept;
   void begin(Operation& operation, BlockRequest& request) noexcept;
   void start_queued() noexcept;
+  void wait_until_idle() noexcept;
   [[nodiscard]] Operation* choose(const BlockRequest& request, const Result<void>& valid) noexcept;
   [[nodiscard]] bool can_start() const noexcept {
     return !is_gate_closed_ && in_flight_ < config_.operations_max;

@@ -413,6 +413,13 @@ RangeWriter::Progress RangeWriter::link() noexcept {
     return fail(*ready.error());
   }
   for (std::uint64_t i = 0; i < clusters; ++i) {
+    // Valid when planned; a damaged image may hold its table in guest data.
+    const Answer<MapCluster> now = metadata.map.cluster_at(first + i * geometry.cluster_bytes());
+    if (now.error() != nullptr) {
+      return fail(*now.error());
+    }
+  }
+  for (std::uint64_t i = 0; i < clusters; ++i) {
     link_cluster(first + i * geometry.cluster_bytes());
   }
   claimed_ = ClusterRun();

@@ -41,10 +41,10 @@ void ZeroOperation::advance(const Result<void>& result) noexcept {
       break;
     case Step::zeroing_data_file:
       image().metadata().commit.note_unsynced(true);
-      step_ = Step::waiting_hold;
+      step_ = Step::linking;
       break;
     case Step::waiting_hold:
-      step_ = Step::linking;
+      step_ = keeps_raw_data() ? Step::zeroing_data_file : Step::linking;
       break;
     case Step::choosing:
     case Step::linking:
@@ -63,12 +63,14 @@ void ZeroOperation::run() noexcept {
       case Step::waiting_hold:
         go_on = take_hold();
         break;
+      case Step::zeroing_data_file:
+        go_on = zero_data_file();
+        break;
       case Step::linking:
         go_on = link();
         break;
       case Step::preparing:
       case Step::writing:
-      case Step::zeroing_data_file:
         VARVE_ASSERT(false);
     }
   }
@@ -116,11 +118,13 @@ bool ZeroOperation::choose() noexcept {
                            table_end, position_ + kChunkClusters * cluster_bytes});
   }
   step_ = Step::waiting_hold;
-  if ((image().metadata().header.autoclear & kAutoclearDataFileRaw) != 0 &&
-      image().metadata().data_file != nullptr) {
-    return zero_data_file();
-  }
   return true;
+}
+
+// A raw data file must hold by itself what the guest reads.
+bool ZeroOperation::keeps_raw_data() const noexcept {
+  const Metadata& metadata = image().metadata();
+  return metadata.data_file != nullptr && (metadata.header.autoclear & kAutoclearDataFileRaw) != 0;
 }
 
 bool ZeroOperation::start_writing(std::uint64_t stop) noexcept {
@@ -147,9 +151,7 @@ bool ZeroOperation::start_writing(std::uint64_t stop) noexcept {
   return true;
 }
 
-// A raw data file must hold by itself what the guest reads.
 bool ZeroOperation::zero_data_file() noexcept {
-  step_ = Step::zeroing_data_file;
   request_ = StorageRequest();
   request_.operation = StorageOperation::write_zeroes;
   request_.tag = IoTag::guest_data;
@@ -170,7 +172,7 @@ bool ZeroOperation::take_hold() noexcept {
                             ((chunk_end_ - 1) >> bits) + 1, *this)) {
     return false;
   }
-  step_ = Step::linking;
+  step_ = keeps_raw_data() ? Step::zeroing_data_file : Step::linking;
   return true;
 }
 
@@ -195,7 +197,9 @@ bool ZeroOperation::link() noexcept {
   }
   step_ = Step::choosing;
   image().holds().give_back(hold_);
-  return true;
+  // Others get a turn before the next chunk.
+  metadata.defer(*this, {});
+  return false;
 }
 
 // Zeroes (a part of) one cluster by its entry.

@@ -3,8 +3,8 @@
 //
 // Step transitions:
 //   preparing -> choosing
-//   choosing -> writing (a part only data can zero) | zeroing_data_file | waiting_hold | finish
-//   zeroing_data_file -> waiting_hold;  waiting_hold -> linking -> choosing;  writing -> choosing
+//   choosing -> writing (a part only data can zero) | waiting_hold | finish
+//   waiting_hold -> zeroing_data_file (raw data files) -> linking -> choosing;  writing -> choosing
 // Threads: the engine's thread only.
 #pragma once
 
@@ -36,6 +36,7 @@ class ZeroOperation final : public Operation {
   [[nodiscard]] bool choose() noexcept;
   [[nodiscard]] bool start_writing(std::uint64_t end) noexcept;
   [[nodiscard]] bool take_hold() noexcept;
+  [[nodiscard]] bool keeps_raw_data() const noexcept;
   [[nodiscard]] bool zero_data_file() noexcept;
   [[nodiscard]] bool link() noexcept;
   [[nodiscard]] Answer<Nothing> change(GuestOffset cluster) noexcept;

@@ -132,8 +132,17 @@ Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
   const Geometry& geometry = refcounts_->geometry();
   Answer<Nothing> at_free = skip_counted();
   if (const Error* error = at_free.error();
-      error != nullptr && error->code == ErrorCode::no_space && offer_unscanned(true)) {
-    return claim(wanted);
+      error != nullptr && error->code == ErrorCode::no_space) {
+    if (offer_unscanned(true)) {
+      return claim(wanted);
+    }
+    // What was dropped may become free: once it is durable, and once it is reclaimed.
+    if (!are_drops_held_ && has_undurable_drops()) {
+      return Need{Need::Kind::round, HostOffset(), 0};
+    }
+    if (next_reclaimable() != nullptr) {
+      return Need{Need::Kind::reclaim, HostOffset(), 0};
+    }
   }
   VARVE_ASK(std::move(at_free));
   if (append_ >= limits_.file_clusters) {
@@ -143,13 +152,12 @@ Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
     }
     return Need{Need::Kind::file_growth, geometry.offset_of(HostCluster(append_ + wanted)), 0};
   }
-  const ClusterRun run{HostCluster(append_), std::min({wanted, limits_.file_clusters - append_,
-                                                       counted_zero_until_ - append_})};
-  const std::uint64_t per_block = geometry.refcounts_per_block();
-  const std::uint64_t block_index = append_ / per_block;
+  const ClusterRun run{HostCluster(append_),
+                       std::min({refcounts_->in_one_block(HostCluster(append_), wanted),
+                                 limits_.file_clusters - append_, counted_zero_until_ - append_})};
   VARVE_ASK(refcounts_->add(run.first, run.count, false));
   const bool nothing_counted_above =
-      counted_zero_until_ % per_block == 0 && refcounts_->block_end() == block_index + 1;
+      counted_zero_until_ == refcounts_->block_end() * geometry.refcounts_per_block();
   append_ += run.count;
   return Claim{
       run,

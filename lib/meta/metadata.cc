@@ -92,6 +92,12 @@ void Metadata::satisfy(const Need& need, Waiter& waiter) noexcept {
     case Need::Kind::round:
       commit.flush(waiter);
       return;
+    case Need::Kind::reclaim:
+      reclaimer.wait_idle(waiter);
+      return;
+    case Need::Kind::turn:
+      defer(waiter, {});
+      return;
     case Need::Kind::refcount_growth:
       // The two never run at once: a resize would cut off what the other writes behind the end.
       if (file_growth.is_running()) {

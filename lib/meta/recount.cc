@@ -31,9 +31,8 @@ class Settlement {
 
   Result<void> run() {
     VARVE_TRY(walk_.collect());
-    const std::uint64_t end =
-        std::max(metadata_->geometry.clusters_for(metadata_->file->size()),
-                 metadata_->refcounts.block_end() * metadata_->geometry.refcounts_per_block());
+    // Counts behind the end of the file can only be leaks.
+    const std::uint64_t end = metadata_->geometry.clusters_for(metadata_->file->size());
     for (first_ = 0; first_ < end; first_ += kWindowClusters) {
       counts_.assign(std::min(kWindowClusters, end - first_), 0);
       VARVE_TRY(count());
@@ -58,7 +57,8 @@ class Settlement {
     for (std::uint64_t i = 0; i < run.count; ++i) {
       const std::uint64_t cluster = run.first.value() + i;
       if (cluster >= first_ && cluster - first_ < counts_.size()) {
-        counts_[cluster - first_] += references;
+        std::uint32_t& count = counts_[cluster - first_];
+        count = references > ~count ? ~std::uint32_t{0} : count + references;
       }
     }
   }

@@ -145,9 +145,9 @@ void RefcountGrowth::resume(const Result<void>& result) noexcept {
     finish(error);
     return;
   }
-  const bool is_unknown_after_failure = step_ == Step::area_barrier ||
-                                        step_ == Step::entries_barrier ||
-                                        step_ == Step::writing_header;
+  const bool is_unknown_after_failure =
+      step_ == Step::area_barrier || step_ == Step::writing_entries ||
+      step_ == Step::entries_barrier || step_ == Step::writing_header;
   if (!result && is_unknown_after_failure) {
     parts_.commit->poison();
   }

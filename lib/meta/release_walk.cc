@@ -28,6 +28,12 @@ Answer<Nothing> ReleaseWalk::advance() noexcept {
     if (!entry.is_allocated() || is_same_table(skip_, position_.slot, entry)) {
       continue;
     }
+    const bool is_untouched = !is_before_end() && step_ == Step::loading &&
+                              is_same_table(&metadata_->l1.entries(), position_.slot, entry);
+    if (is_untouched) {
+      VARVE_ASK(set_table_flag(metadata_->l1.entry(position_.slot)));
+      continue;
+    }
     const Answer<Nothing> walked = walk_slot(entry);
     // Behind the end nothing was added: a table that cannot be read there has nothing to give back.
     const bool is_needless =
@@ -37,6 +43,8 @@ Answer<Nothing> ReleaseWalk::advance() noexcept {
     }
     step_ = Step::loading;
     position_.entry = 0;
+    ++position_.slot;
+    return Need{Need::Kind::turn, HostOffset(), 0};
   }
   return Nothing();
 }
@@ -130,12 +138,17 @@ Answer<Nothing> ReleaseWalk::set_flags() noexcept {
       VARVE_ASK(set_flag(*active));
       continue;
     }
-    const std::uint64_t count =
-        VARVE_ASK(metadata_->refcounts.count(geometry.cluster_of(slot.offset())));
-    if (count == 1 && !slot.is_copied()) {
-      l1.set(position_.slot, L1Entry::table(slot.offset(), true));
-    }
+    VARVE_ASK(set_table_flag(slot));
     break;
+  }
+  return Nothing();
+}
+
+Answer<Nothing> ReleaseWalk::set_table_flag(L1Entry slot) noexcept {
+  const HostCluster cluster = metadata_->geometry.cluster_of(slot.offset());
+  const std::uint64_t count = VARVE_ASK(metadata_->refcounts.count(cluster));
+  if (count == 1 && !slot.is_copied()) {
+    metadata_->l1.set(position_.slot, L1Entry::table(slot.offset(), true));
   }
   return Nothing();
 }

@@ -42,6 +42,8 @@ class ReleaseWalk {
   [[nodiscard]] Answer<Nothing> drop_all(HostOffset offset) noexcept;
   [[nodiscard]] Answer<std::uint64_t> drop(ClusterRun run) noexcept;
   [[nodiscard]] Answer<Nothing> set_flags() noexcept;
+  // COPIED of the active L1 entry at the position.
+  [[nodiscard]] Answer<Nothing> set_table_flag(L1Entry slot) noexcept;
   [[nodiscard]] Answer<Nothing> set_flag(TableCache::Table& active) noexcept;
   [[nodiscard]] bool is_before_end() const noexcept { return end_ == nullptr || position_ < *end_; }
 

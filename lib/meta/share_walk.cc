@@ -32,6 +32,8 @@ Answer<Nothing> ShareWalk::advance() noexcept {
     VARVE_ASK(walk_table(entry.offset()));
     is_loaded_ = false;
     position_.entry = 0;
+    ++position_.slot;
+    return Need{Need::Kind::turn, HostOffset(), 0};
   }
   return Nothing();
 }

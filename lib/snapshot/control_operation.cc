@@ -85,6 +85,8 @@ ControlOperation::Progress ControlOperation::fail(const Error& error) noexcept {
     error_ = error;
   }
   batch_.clear();
+  reserved_ = ClusterRun();
+  metadata_->store.end_reservation();
   return Progress::failed;
 }
 

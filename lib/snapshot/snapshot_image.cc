@@ -72,12 +72,12 @@ SnapshotImage::SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry,
       map_({owner.metadata().geometry, owner.metadata().header.version,
             owner.metadata().header.has_data_file(), owner.metadata().file, &l1_,
             &owner.metadata().l2, nullptr}) {
-  owner.open_snapshots.push_back(entry.l1_offset);
   free_.reserve(kReadsInFlight);
   for (std::size_t i = 0; i < kReadsInFlight; ++i) {
     reads_.push_back(std::make_unique<Read>(*this));
     free_.push_back(reads_.back().get());
   }
+  owner.open_snapshots.push_back(entry.l1_offset);
 }
 
 SnapshotImage::~SnapshotImage() {
