@@ -45,20 +45,28 @@ class QemuWrites : public ::testing::TestWithParam<Case> {
   static void run(MakeScript make_script) {
     VARVE_NEED_PEERS();
     Workbench bench(GetParam());
-    for (const Peer& peer : peers()) {
-      SCOPED_TRACE(peer.name());
-      bench.start_over();
-      bench.create_by(peer);
-      const Script script = make_script(GetParam(), Actor::qemu);
-      Content content = new_content(GetParam());
-      apply(GetParam(), Actor::qemu, script, content);
-      bench.run_by(peer, script);
-      bench.expect_by_varve(content);
-      go_on(bench, peer, content);
-    }
+    const Peer& peer = choose_peer();
+    SCOPED_TRACE(peer.name());
+    bench.create_by(peer);
+    const Script script = make_script(GetParam(), Actor::qemu);
+    Content content = new_content(GetParam());
+    apply(GetParam(), Actor::qemu, script, content);
+    bench.run_by(peer, script);
+    bench.expect_by_varve(content);
+    go_on(bench, peer, content);
   }
 
  private:
+  // The versions take turns: each case by one, each kind of step by all.
+  static const Peer& choose_peer() {
+    std::size_t turn = 0;
+    const ::testing::TestInfo* info = ::testing::UnitTest::GetInstance()->current_test_info();
+    for (const char* letter = info->name(); *letter != '\0'; ++letter) {
+      turn += static_cast<unsigned char>(*letter);
+    }
+    return peers()[turn % peers().size()];
+  }
+
   // What QEMU wrote, Varve changes: writes over every kind of cluster it made.
   static void go_on(Workbench& bench, const Peer& peer, Content& content) {
     const std::uint64_t cluster = GetParam().cluster_bytes;

@@ -156,7 +156,9 @@ void tell(Workbench& bench, Story& story, Hand& first, Hand& second, const Peer&
   story.run(first, story.over_everything(5));
   story.create(first, "three");
   story.expect_by_varve();
-  story.expect_by(peer);
+  if (first.actor() == Actor::varve) {
+    story.expect_by(peer);
+  }
   story.apply(second, "one");
   story.run(second, story.over_everything(1));
   story.remove(second, "two");
@@ -175,15 +177,6 @@ void tell(Workbench& bench, Story& story, Hand& first, Hand& second, const Peer&
 const auto kNameCase = [](const auto& parameter) { return name_of(parameter.param); };
 
 class Snapshots : public ::testing::TestWithParam<Case> {};
-
-TEST_P(Snapshots, ByVarve) {
-  VARVE_NEED_PEERS();
-  Workbench bench(GetParam());
-  bench.create_by_varve();
-  Story story(bench);
-  VarveHand varve(bench);
-  tell(bench, story, varve, varve, peers().back());
-}
 
 TEST_P(Snapshots, ByQemuThenByVarve) {
   VARVE_NEED_PEERS();
@@ -231,6 +224,8 @@ TEST_P(NoSnapshots, AreRefusedByBoth) {
   bench.expect_by_varve(content);
   for (const Peer& peer : peers()) {
     bench.expect_by(peer, content);
+  }
+  for (const Peer& peer : peers()) {  // Their refusals leave a leaked cluster behind.
     EXPECT_NE(peer.img({"snapshot", "-c", "refused", bench.image_path()}).status, 0);
   }
 }

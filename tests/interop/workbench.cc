@@ -77,11 +77,6 @@ void Workbench::create_by(const Peer& peer) {
                  peer, "create");
 }
 
-void Workbench::start_over() {
-  std::filesystem::remove(image_path());
-  std::filesystem::remove(path(kDataFileName));
-}
-
 std::unique_ptr<Image> Workbench::open(bool writable) {
   OpenOptions options;
   options.writable = writable;

@@ -29,8 +29,6 @@ class Workbench {
 
   void create_by_varve();
   void create_by(const Peer& peer);
-  // Removes the image and its data file, so that another can be made.
-  void start_over();
 
   [[nodiscard]] std::unique_ptr<Image> open(bool writable);
   // Takes the steps and closes the image.
