@@ -73,6 +73,13 @@ bool direct_read_works(int descriptor, Bytes memory) noexcept {
 
 // O_DIRECT's demands, from the kernel where it tells, else by trying.
 Result<void> find_direct_alignment(FileFacts& facts) {
+  if (!facts.block_device) {
+    // File systems zero parts of a block through the page cache, where a direct write at the same
+    // time collides with it: the kernel then fails the next flush (seen on ext4: "Page cache
+    // invalidation failure on direct I/O"). So only whole blocks are punched or zeroed.
+    facts.sector_bytes = static_cast<std::uint32_t>(kIoAlignment);
+    facts.capabilities.discard_zeroes = false;
+  }
   StorageCapabilities& capabilities = facts.capabilities;
   capabilities.request_alignment = static_cast<std::uint32_t>(kIoAlignment);
   capabilities.memory_alignment = static_cast<std::uint32_t>(kIoAlignment);

@@ -37,10 +37,11 @@ struct FileFacts {
   std::uint64_t size = 0;
   StorageCapabilities capabilities;
   bool block_device = false;
-  bool direct = false;             // O_DIRECT.
-  bool sync = true;                // FileOptions::fsync.
-  std::uint32_t sector_bytes = 1;  // What a block device discards and zeroes multiples of.
-  dev_t device = 0;                // With `inode` names the file; for a block device its number.
+  bool direct = false;  // O_DIRECT.
+  bool sync = true;     // FileOptions::fsync.
+  // What is discarded and zeroed in multiples of: a device's sectors, a direct file's blocks.
+  std::uint32_t sector_bytes = 1;
+  dev_t device = 0;  // With `inode` names the file; for a block device its number.
   ino_t inode = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/buffer.h"
 #include "meta/batch.h"
 #include "meta/commit.h"
 
@@ -25,8 +26,10 @@ void FileGrowth::grow(HostOffset end, Waiter& waiter) noexcept {
       std::max(kStepClustersMin * geometry_.cluster_bytes(), std::min(size / 4, kStepBytesMax));
   request_ = StorageRequest();
   request_.operation = StorageOperation::resize;
-  needed_ = round_up(end.value(), geometry_.cluster_bytes());
-  request_.offset = std::max(needed_, round_up(size + step, geometry_.cluster_bytes()));
+  // Whole file system blocks: the kernel zeroes the rest of a cut block behind direct writes' back.
+  const std::uint64_t grain = std::max<std::uint64_t>(geometry_.cluster_bytes(), kIoAlignment);
+  needed_ = round_up(end.value(), grain);
+  request_.offset = std::max(needed_, round_up(size + step, grain));
   request_.owner = this;
   request_.complete = &FileGrowth::completed;
   count_request(*counters_, request_);

@@ -46,6 +46,10 @@ void* aligned_alloc(std::size_t alignment, std::size_t size) {
 }
 #else
 // Sanitizers own malloc: here only C++ allocations are counted.
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12 sees free() inlined into gtest's delete expressions but not this operator new.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
 void* operator new(std::size_t size) {
   allocation_count.fetch_add(1, std::memory_order_relaxed);
   if (void* memory = std::malloc(size); memory != nullptr) {
