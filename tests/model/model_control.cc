@@ -23,13 +23,14 @@ void ModelRunner::control() {
   std::vector<Action> actions = {&ModelRunner::grow, &ModelRunner::reopen};
   if (options_.snapshots) {
     if (snapshots_.size() < kSnapshotsMax) {
-      actions.insert(actions.end(), 2, &ModelRunner::create_snapshot);
+      actions.push_back(&ModelRunner::create_snapshot);
+      actions.push_back(&ModelRunner::create_snapshot);
     }
     if (!snapshots_.empty()) {
-      actions.insert(actions.end(),
-                     {&ModelRunner::apply_snapshot, &ModelRunner::delete_snapshot,
-                      &ModelRunner::rename_snapshot,
-                      reader_ ? &ModelRunner::close_reader : &ModelRunner::open_reader});
+      actions.push_back(&ModelRunner::apply_snapshot);
+      actions.push_back(&ModelRunner::delete_snapshot);
+      actions.push_back(&ModelRunner::rename_snapshot);
+      actions.push_back(reader_ ? &ModelRunner::close_reader : &ModelRunner::open_reader);
     }
   }
   (this->*random_.pick(actions))();
