@@ -153,9 +153,11 @@ Result<std::unique_ptr<Image>> Image::open(std::unique_ptr<Storage> storage,
   try {
     std::vector<OpenedLayer> chain = VARVE_TRY(open_chain(std::move(storage), directory, options));
     std::unique_ptr<Image> image;
-    for (auto layer = chain.rbegin(); layer != chain.rend(); ++layer) {
-      layer->layer.core->backing = std::move(image);
-      image = std::make_unique<Image>(std::move(layer->layer.core));
+    while (!chain.empty()) {
+      std::unique_ptr<ImageCore> core = std::move(chain.back().layer.core);
+      chain.pop_back();
+      core->backing = std::move(image);
+      image = std::make_unique<Image>(std::move(core));
     }
     return image;
   } catch (const std::bad_alloc&) {

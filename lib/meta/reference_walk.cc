@@ -103,13 +103,13 @@ void ReferenceWalk::merge_tables() {
     return a.offset != b.offset ? a.offset < b.offset : a.active_index < b.active_index;
   });
   std::size_t kept = 0;
-  for (std::size_t i = 0; i < tables_.size(); ++i) {
-    if (kept != 0 && tables_[kept - 1].offset == tables_[i].offset) {
+  for (const TableReference& table : tables_) {
+    if (kept != 0 && tables_[kept - 1].offset == table.offset) {
       TableReference& same = tables_[kept - 1];
-      same.references += tables_[i].references;
-      same.active_references += tables_[i].active_references;
+      same.references += table.references;
+      same.active_references += table.active_references;
     } else {
-      tables_[kept++] = tables_[i];
+      tables_[kept++] = table;
     }
   }
   tables_.resize(kept);

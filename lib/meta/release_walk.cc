@@ -83,7 +83,7 @@ Answer<Nothing> ReleaseWalk::drop_all(HostOffset offset) noexcept {
     position_.cluster = run.next_cluster;
   }
   if (is_before_end()) {
-    VARVE_ASK(drop({geometry.cluster_of(offset), 1}));
+    static_cast<void>(VARVE_ASK(drop({geometry.cluster_of(offset), 1})));
   }
   position_.cluster = 0;
   return Nothing();

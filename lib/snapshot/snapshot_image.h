@@ -47,7 +47,6 @@ class SnapshotImage final : public ImageCore {
   std::vector<Read*> free_;
   BlockRequest* queue_first_ = nullptr;
   BlockRequest* queue_last_ = nullptr;
-  bool is_closed_ = false;
 };
 
 }  // namespace varve

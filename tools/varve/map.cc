@@ -140,7 +140,7 @@ class Printer {
 Result<BlockStatus> status_at(Image& image, std::uint64_t offset, std::uint64_t end, bool raw) {
   BlockStatus status{.length = end - offset, .zero = true, .allocated = true};
   if (offset < image.size()) {
-    const Result<BlockStatus> told = image.status(offset, end - offset, true);
+    Result<BlockStatus> told = image.status(offset, end - offset, true);
     if (!told) {
       return told;
     }

@@ -87,12 +87,14 @@ bool asks_for_help(const KeyValueList& list) {
 }
 
 std::optional<std::string> find_value(const KeyValueList& list, std::string_view key) {
-  for (auto it = list.rbegin(); it != list.rend(); ++it) {
-    if (it->first == key) {
-      return it->second;
+  // The last of a repeated key wins.
+  std::optional<std::string> value;
+  for (const auto& [name, text] : list) {
+    if (name == key) {
+      value = text;
     }
   }
-  return std::nullopt;
+  return value;
 }
 
 std::optional<CacheMode> parse_cache_mode(std::string_view text) {

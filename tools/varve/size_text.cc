@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 
 namespace varve::tool {
@@ -102,7 +103,8 @@ ParsedSize parse_decimal(std::string_view text) {
   if (!fits || __builtin_mul_overflow(whole, unit, &bytes)) {
     return kOutOfRange;
   }
-  const auto part = static_cast<std::uint64_t>(fraction * static_cast<double>(unit) + 0.5);
+  const auto part =
+      static_cast<std::uint64_t>(std::floor(fraction * static_cast<double>(unit) + 0.5));
   if (__builtin_add_overflow(bytes, part, &bytes)) {
     return kOutOfRange;
   }
