@@ -148,7 +148,7 @@ std::optional<std::string> DiskModel::end_read(RequestId id, ConstBytes found) {
   const auto read =
       std::find_if(reads_.begin(), reads_.end(), [&](const Read& r) { return r.id == id; });
   VARVE_ASSERT(read != reads_.end() && found.size() == read->length);
-  auto verdict = judge_map(read->expected, read->offset, found);
+  auto verdict = judge_map(read->expected, read->offset, found, may_tear_);
   reads_.erase(read);
   return verdict;
 }
@@ -158,11 +158,11 @@ void DiskModel::abandon_read(RequestId id) {
 }
 
 std::optional<std::string> DiskModel::judge(std::uint64_t offset, ConstBytes found) const {
-  return judge_map(registers_, offset, found);
+  return judge_map(registers_, offset, found, false);
 }
 
 std::optional<std::string> DiskModel::judge_map(const RegisterMap& map, std::uint64_t offset,
-                                                ConstBytes found) {
+                                                ConstBytes found, bool may_tear) {
   const std::uint64_t end = offset + found.size();
   auto it = map.upper_bound(offset);
   if (it != map.begin()) {
@@ -179,9 +179,19 @@ std::optional<std::string> DiskModel::judge_map(const RegisterMap& map, std::uin
         found.subspan(static_cast<std::size_t>(at - offset), static_cast<std::size_t>(to - at));
     const auto& candidates = it->second.candidates;
     // The newest is the likeliest.
-    if (std::none_of(candidates.rbegin(), candidates.rend(), [&](const Candidate& candidate) {
-          return matches_stamp(piece, candidate.stamp, at);
-        })) {
+    const auto is_possible = [&](ConstBytes bytes, std::uint64_t where) {
+      return std::any_of(candidates.rbegin(), candidates.rend(), [&](const Candidate& candidate) {
+        return matches_stamp(bytes, candidate.stamp, where);
+      });
+    };
+    bool is_good = is_possible(piece, at);
+    if (!is_good && may_tear && candidates.size() > 1) {
+      is_good = true;
+      for (std::size_t i = 0; i < piece.size() && is_good; ++i) {
+        is_good = is_possible(piece.subspan(i, 1), at + i);
+      }
+    }
+    if (!is_good) {
       std::string text = "at " + std::to_string(at) + "+" + std::to_string(to - at) + " found " +
                          describe_bytes(piece, at) + ", possible are";
       for (const Candidate& candidate : candidates) {

@@ -60,6 +60,11 @@ class DiskModel {
   [[nodiscard]] std::optional<std::string> end_read(RequestId id, ConstBytes found);
   void abandon_read(RequestId id);
 
+  // Reads beside a change of the same bytes may see it half done, byte by byte: the page cache
+  // copies without a lock against readers, so a file promises no more. Simulated disks promise
+  // whole sectors.
+  void allow_torn_reads() noexcept { may_tear_ = true; }
+
   // Judges bytes read while nothing is in flight.
   [[nodiscard]] std::optional<std::string> judge(std::uint64_t offset, ConstBytes found) const;
 
@@ -83,10 +88,12 @@ class DiskModel {
   static void add_candidate(RegisterMap& map, std::uint64_t offset, std::uint64_t end,
                             const Candidate& candidate);
   [[nodiscard]] static std::optional<std::string> judge_map(const RegisterMap& map,
-                                                            std::uint64_t offset, ConstBytes found);
+                                                            std::uint64_t offset, ConstBytes found,
+                                                            bool may_tear);
   void settle(RegisterMap::iterator from, std::uint64_t end);
 
   std::uint64_t size_;
+  bool may_tear_ = false;
   std::uint64_t clock_ = 0;
   RegisterMap registers_;
   std::map<RequestId, Change> changes_;

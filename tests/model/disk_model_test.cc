@@ -100,6 +100,27 @@ TEST(DiskModel, UnalignedRangesAreExact) {
   EXPECT_FALSE(model.judge(0, bytes));
 }
 
+TEST(DiskModel, FilesMayTearReadsBesideAChangeAndNothingElse) {
+  const auto read_half_done = [](bool may_tear, bool beside_change) {
+    DiskModel model(1024);
+    if (may_tear) {
+      model.allow_torn_reads();
+    }
+    model.set(0, 1024, 1);
+    const auto read = model.begin_read(0, 512);
+    if (beside_change) {
+      model.end_change(model.begin_change(0, 512, 2), Certainty::certain);
+    }
+    std::vector<std::byte> bytes(512);
+    fill_stamp(bytes, 1, 0);
+    fill_stamp(Bytes(bytes).subspan(100), 2, 100);
+    return model.end_read(read, bytes).has_value();
+  };
+  EXPECT_FALSE(read_half_done(true, true));
+  EXPECT_TRUE(read_half_done(false, true));
+  EXPECT_TRUE(read_half_done(true, false));
+}
+
 TEST(DiskModel, EqualsAnArrayForSequentialRandomChanges) {
   const std::uint64_t seed = sim::seed_from_environment();
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));

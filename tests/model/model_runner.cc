@@ -16,6 +16,9 @@ constexpr unsigned kControlPerMille = 6;
 
 ModelRunner::ModelRunner(const ModelOptions& options)
     : options_(options), random_(options.seed), model_(options.geometry.create.size_bytes) {
+  if (options.storage != StorageKind::memory && options.storage != StorageKind::delay) {
+    model_.allow_torn_reads();
+  }
   if (options_.size_max == 0) {
     options_.size_max = 2 * options_.geometry.create.size_bytes;
   }
