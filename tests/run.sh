@@ -48,7 +48,9 @@ else
 fi
 part "build, release" build_release
 if last_part_ok; then
-  part "tests, release" run_ctest build/release
+  # What ran above with sanitizers and does not count, time or package anything runs once;
+  # tests/full.sh runs it in release builds too.
+  part "tests, release" run_ctest build/release -E '^(crash|fault|interop|tool|tool_io)$'
 else
   part_skipped "tests, release"
 fi
