@@ -11,7 +11,9 @@ configure_and_build() {
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi
-  cmake -S . -B "$folder" -G Ninja -Wno-dev "${launcher[@]}" "$@" >"$folder.configure.log" 2>&1 ||
+  # Said outright: the quickstart builds in the same folder without tests.
+  cmake -S . -B "$folder" -G Ninja -Wno-dev -DVARVE_BUILD_TESTS=ON -DVARVE_BUILD_BENCH=ON \
+    "${launcher[@]}" "$@" >"$folder.configure.log" 2>&1 ||
     {
       cat "$folder.configure.log"
       return 1
