@@ -37,10 +37,6 @@ class L1Table {
     entries_[index] = entry.raw();
     mark_dirty(index / kEntriesPerSector);
   }
-  // As set, but the file is brought to the same by other means.
-  void set_in_memory_only(std::uint64_t index, L1Entry entry) noexcept {
-    entries_[index] = entry.raw();
-  }
 
   // The table stands elsewhere, with `entries` slots, the new ones empty; everything counts as
   // written there. Strong guarantee: throws std::bad_alloc with nothing changed.

@@ -206,6 +206,15 @@ Result<void> ControlOperation::stage_table(const SnapshotTable& table) noexcept 
                       metadata_->geometry.offset_of(table_run_.first), table_bytes_.bytes());
 }
 
+ControlOperation::Progress ControlOperation::write_table(const SnapshotTable& table) noexcept {
+  if (is_step_new()) {
+    if (const Result<void> staged = stage_table(table); !staged) {
+      return fail(staged.error());
+    }
+  }
+  return run_batch();
+}
+
 Result<void> ControlOperation::stage_l1(const std::vector<std::uint64_t>& entries,
                                         ClusterRun run) noexcept {
   if (run.count == 0) {

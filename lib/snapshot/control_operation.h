@@ -82,6 +82,8 @@ class ControlOperation : protected Waiter {
   // it.
   Progress claim_table(const SnapshotTable& table) noexcept;
   Result<void> stage_table(const SnapshotTable& table) noexcept;
+  // Both at once, where the table is all there is to write.
+  Progress write_table(const SnapshotTable& table) noexcept;
   // The bytes of an L1 table that has clusters of its own, in the batch.
   Result<void> stage_l1(const std::vector<std::uint64_t>& entries, ClusterRun run) noexcept;
   void patch_table(const SnapshotTable& table, HeaderPatch& patch) noexcept;

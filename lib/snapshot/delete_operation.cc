@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "base/failure.h"
 
 namespace varve {
 
@@ -26,7 +25,7 @@ ControlOperation::Progress DeleteOperation::perform() noexcept {
     case Step::flushing:
       return flush_round();
     case Step::writing_table:
-      return write_table();
+      return write_table(table_);
     case Step::table_barrier:
       return barrier();
     case Step::publishing:
@@ -58,15 +57,6 @@ bool DeleteOperation::step_failed() noexcept {
   }
   step_ = Step::giving_back;
   return true;
-}
-
-ControlOperation::Progress DeleteOperation::write_table() noexcept {
-  if (is_step_new()) {
-    if (const Result<void> staged = stage_table(table_); !staged) {
-      return fail(staged.error());
-    }
-  }
-  return run_batch();
 }
 
 // One header write: the table without the entry, and the dirty bit under which the counts follow.

@@ -39,7 +39,6 @@ class DeleteOperation final : public ControlOperation {
   Progress perform() noexcept override;
   bool step_done() noexcept override;
   bool step_failed() noexcept override;
-  Progress write_table() noexcept;
   Progress publish() noexcept;
   Progress walk() noexcept;
 

@@ -18,7 +18,7 @@ ControlOperation::Progress RenameOperation::perform() noexcept {
     case Step::settling:
       return flush_round();
     case Step::writing_table:
-      return write_table();
+      return write_table(table_);
     case Step::table_barrier:
       return barrier();
     case Step::publishing:
@@ -44,15 +44,6 @@ bool RenameOperation::step_failed() noexcept {
   }
   step_ = Step::giving_back;
   return true;
-}
-
-ControlOperation::Progress RenameOperation::write_table() noexcept {
-  if (is_step_new()) {
-    if (const Result<void> staged = stage_table(table_); !staged) {
-      return fail(staged.error());
-    }
-  }
-  return run_batch();
 }
 
 ControlOperation::Progress RenameOperation::publish() noexcept {

@@ -29,7 +29,6 @@ class RenameOperation final : public ControlOperation {
   Progress perform() noexcept override;
   bool step_done() noexcept override;
   bool step_failed() noexcept override;
-  Progress write_table() noexcept;
   Progress publish() noexcept;
 
   Step step_ = Step::first_write;
