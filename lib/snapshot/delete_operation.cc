@@ -2,7 +2,6 @@
 
 #include <utility>
 
-
 namespace varve {
 
 DeleteOperation::DeleteOperation(Qcow2Image& image, std::size_t index,
