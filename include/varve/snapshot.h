@@ -6,6 +6,7 @@
 // and no snapshot is harmed.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,8 +15,11 @@
 
 #include <varve/image.h>
 #include <varve/result.h>
+#include <varve/uuid.h>
 
 namespace varve {
+
+class StateWriter;
 
 struct SnapshotInfo {
   std::string id;
@@ -26,6 +30,16 @@ struct SnapshotInfo {
   std::uint32_t date_nanoseconds = 0;
   std::uint64_t vm_clock_nanoseconds = 0;
   std::int64_t icount = -1;  // -1: not recorded.
+
+  // What Varve keeps with its own snapshots, in extra data that QEMU preserves. Null and empty where
+  // another program made the snapshot, or dropped it: missing facts are told, not guessed.
+  Uuid uuid;
+  Uuid parent;           // The snapshot the disk stood on then; null: none, or not known.
+  Uuid group;            // The group snapshot it belongs to; null: none.
+  bool pending = false;  // Of a group snapshot that is not committed (see group.h).
+  std::string settings;  // The embedder's own values, as given at creation.
+  bool has_state_digest = false;
+  std::array<std::uint8_t, 16> state_digest{};  // XXH3-128 over the state's chunk sums.
 };
 
 // How to find a snapshot. QEMU's own verbs take the first match by name or id; Varve's refuse
@@ -39,10 +53,17 @@ struct SnapshotCreateOptions {
   std::string name;                // At most 65,535 bytes; empty: the id.
   std::uint32_t date_seconds = 0;  // The caller's clock; the library has none.
   std::uint32_t date_nanoseconds = 0;
+  std::uint64_t vm_clock_nanoseconds = 0;
+  std::int64_t icount = -1;  // -1: not recorded.
+  Uuid uuid;                 // Null: the library makes one.
+  std::string settings;      // Kept with the snapshot; at most kSnapshotSettingsBytesMax.
+  StateWriter* state = nullptr;  // The machine state, finished by the time of publishing (state.h).
 };
+inline constexpr std::size_t kSnapshotSettingsBytesMax = 768;
 
 struct SnapshotCreated {
   std::string id;
+  Uuid uuid;
   std::uint64_t pause_nanoseconds = 0;  // Time inside freeze.
 };
 

@@ -7,7 +7,7 @@
 BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev liburing-dev)
 TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev libxxhash-dev)
 TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils e2fsprogs
-  clang clang-format clang-tidy)
+  clang libclang-rt-dev clang-format clang-tidy)
 FULL_PACKAGES=(valgrind debootstrap fio)
 
 is_installed() {

@@ -98,10 +98,11 @@ std::string describe(const std::string& what, const std::string& theirs, const s
 }  // namespace
 
 std::string find_programs(Programs& programs) {
-  programs.varve = std::string(VARVE_BINARY_DIR) + "/bin/varve";
-  if (!fs::exists(programs.varve)) {
-    return "the tool is not built";
-  }
+#ifdef VARVE_TOOL
+  programs.varve = VARVE_TOOL;
+#else
+  return "the tool is not built";
+#endif
   const char* folder = std::getenv("VARVE_QEMU10");
   programs.qemu_folder = folder == nullptr ? "" : folder;
   if (programs.qemu_folder.empty()) {
