@@ -142,9 +142,16 @@ enum class Corruption : std::uint8_t {
   backing_format_missing,
   corrupt_bit_set,
   dirty_bit_set,
+
+  // Machine state, and exported streams.
+  state_sum_mismatch,     // A chunk of the state differs from its sum.
+  state_digest_mismatch,  // The sums differ from their digest.
+  stream_invalid,
+  stream_sum_mismatch,  // A chunk of the stream differs from its sum.
 };
 // How many reasons there are; every value below it has a name.
-inline constexpr unsigned kCorruptionCount = static_cast<unsigned>(Corruption::dirty_bit_set) + 1;
+inline constexpr unsigned kCorruptionCount =
+    static_cast<unsigned>(Corruption::stream_sum_mismatch) + 1;
 
 // Stable word for a reason: "l1_offset_unaligned". Static lifetime.
 [[nodiscard]] const char* corruption_name(Corruption reason) noexcept;

@@ -31,8 +31,8 @@ struct SnapshotInfo {
   std::uint64_t vm_clock_nanoseconds = 0;
   std::int64_t icount = -1;  // -1: not recorded.
 
-  // What Varve keeps with its own snapshots, in extra data that QEMU preserves. Null and empty where
-  // another program made the snapshot, or dropped it: missing facts are told, not guessed.
+  // What Varve keeps with its own snapshots, in extra data that QEMU preserves. Null and empty
+  // where another program made the snapshot, or dropped it: missing facts are told, not guessed.
   Uuid uuid;
   Uuid parent;           // The snapshot the disk stood on then; null: none, or not known.
   Uuid group;            // The group snapshot it belongs to; null: none.
@@ -45,7 +45,7 @@ struct SnapshotInfo {
 // How to find a snapshot. QEMU's own verbs take the first match by name or id; Varve's refuse
 // ambiguity.
 struct SnapshotReference {
-  std::string_view text;  // An id or a name.
+  std::string_view text;  // An id or a name; by id_or_name, where neither fits, a UUID.
   enum class By : std::uint8_t { id_or_name, id, name } by = By::id_or_name;
 };
 
@@ -54,9 +54,9 @@ struct SnapshotCreateOptions {
   std::uint32_t date_seconds = 0;  // The caller's clock; the library has none.
   std::uint32_t date_nanoseconds = 0;
   std::uint64_t vm_clock_nanoseconds = 0;
-  std::int64_t icount = -1;  // -1: not recorded.
-  Uuid uuid;                 // Null: the library makes one.
-  std::string settings;      // Kept with the snapshot; at most kSnapshotSettingsBytesMax.
+  std::int64_t icount = -1;      // -1: not recorded.
+  Uuid uuid;                     // Null: the library makes one.
+  std::string settings;          // Kept with the snapshot; at most kSnapshotSettingsBytesMax.
   StateWriter* state = nullptr;  // The machine state, finished by the time of publishing (state.h).
 };
 inline constexpr std::size_t kSnapshotSettingsBytesMax = 768;

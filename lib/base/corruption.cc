@@ -130,6 +130,10 @@ constexpr std::array<Named, kCorruptionCount> kNames = {{
     {Corruption::backing_format_missing, "backing_format_missing"},
     {Corruption::corrupt_bit_set, "corrupt_bit_set"},
     {Corruption::dirty_bit_set, "dirty_bit_set"},
+    {Corruption::state_sum_mismatch, "state_sum_mismatch"},
+    {Corruption::state_digest_mismatch, "state_digest_mismatch"},
+    {Corruption::stream_invalid, "stream_invalid"},
+    {Corruption::stream_sum_mismatch, "stream_sum_mismatch"},
 }};
 
 constexpr bool names_stand_in_order() {

@@ -9,9 +9,10 @@
 namespace varve {
 
 ApplyOperation::ApplyOperation(Qcow2Image& image, std::size_t index,
-                               const std::vector<std::uint64_t>& l1)
+                               const std::vector<std::uint64_t>& l1, SnapshotTable table)
     : ControlOperation(image),
       entry_(image.metadata().snapshots.entries[index]),
+      table_(std::move(table)),
       share_(image.metadata()),
       release_(image.metadata()) {
   const Geometry& geometry = image.metadata().geometry;
@@ -39,14 +40,16 @@ ControlOperation::Progress ApplyOperation::perform() noexcept {
       return flush_round();
     case Step::claiming_l1:
       return claim_run(metadata().geometry.clusters_for(new_l1_.size() * 8), l1_run_);
+    case Step::claiming_table:
+      return claim_table(table_);
     case Step::taking_dirty:
       is_dirty_taken_ = true;
       return take_dirty();
     case Step::sharing:
       return share();
-    case Step::writing_l1:
-      return write_l1();
-    case Step::l1_barrier:
+    case Step::writing_roots:
+      return write_roots();
+    case Step::roots_barrier:
       return barrier();
     case Step::publishing:
       return publish();
@@ -109,16 +112,18 @@ ControlOperation::Progress ApplyOperation::share() noexcept {
   return ask(share_.advance());
 }
 
-ControlOperation::Progress ApplyOperation::write_l1() noexcept {
+ControlOperation::Progress ApplyOperation::write_roots() noexcept {
   if (is_step_new()) {
-    if (const Result<void> staged = stage_l1(new_l1_, l1_run_); !staged) {
+    Result<void> staged = stage_l1(new_l1_, l1_run_);
+    staged = staged ? stage_table(table_) : staged;
+    if (!staged) {
       return fail(staged.error());
     }
   }
   return run_batch();
 }
 
-// One header write: size, L1 size and L1 offset together (O5).
+// One header write: size, L1 size and offset, and the snapshot table together (O5).
 ControlOperation::Progress ApplyOperation::publish() noexcept {
   const Progress progress = once([this] {
     update().patch = HeaderPatch();
@@ -127,6 +132,7 @@ ControlOperation::Progress ApplyOperation::publish() noexcept {
                                       static_cast<std::uint32_t>(new_l1_.size()));
     update().patch.set<std::uint64_t>(offsetof(RawHeader, l1_offset),
                                       metadata().geometry.offset_of(l1_run_.first).value());
+    patch_table(table_, update().patch);
     submit_header();
   });
   if (progress == Progress::next) {
@@ -144,6 +150,7 @@ void ApplyOperation::switch_in_memory() noexcept {
   all.header.l1_entries = static_cast<std::uint32_t>(new_l1_.size());
   all.header.l1_offset = all.l1.offset();
   l1_run_ = ClusterRun();
+  adopt_table(std::move(table_));
   is_walk_begun_ = false;
 }
 
@@ -182,6 +189,7 @@ ControlOperation::Progress ApplyOperation::undo() noexcept {
 
 ControlOperation::Progress ApplyOperation::give_back() noexcept {
   release_run(l1_run_);
+  release_run(table_run());
   return Progress::next;
 }
 

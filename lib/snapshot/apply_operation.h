@@ -1,9 +1,10 @@
 // Applying a snapshot: the disk becomes what it was then; the snapshot stays.
 //
 // Step transitions:
-//   first_write -> closing_gate -> flushing_old -> claiming_l1 -> taking_dirty -> sharing ->
-//   settling -> writing_l1
-//   -> l1_barrier -> publishing (the gate opens) -> releasing -> flushing -> clearing_dirty -> end
+//   first_write -> closing_gate -> flushing_old -> claiming_l1 -> claiming_table -> taking_dirty ->
+//   sharing -> settling -> writing_roots
+//   -> roots_barrier -> publishing (the gate opens) -> releasing -> flushing -> clearing_dirty ->
+//   end
 // Failure before taking_dirty: -> giving_back -> end
 // Failure before publishing:   -> undoing -> undo_flushing -> giving_back -> undo_clearing -> end
 // The switch never comes before the new tree's own references are durable: else the next write
@@ -21,8 +22,10 @@ namespace varve {
 
 class ApplyOperation final : public ControlOperation {
  public:
-  // `l1` is the snapshot's. REQUIRES: index is in the table.
-  ApplyOperation(Qcow2Image& image, std::size_t index, const std::vector<std::uint64_t>& l1);
+  // `l1` is the snapshot's, `table` the one that tells that it was applied. REQUIRES: index is in
+  // the table.
+  ApplyOperation(Qcow2Image& image, std::size_t index, const std::vector<std::uint64_t>& l1,
+                 SnapshotTable table);
 
  private:
   enum class Step : std::uint8_t {
@@ -30,11 +33,12 @@ class ApplyOperation final : public ControlOperation {
     closing_gate,
     flushing_old,
     claiming_l1,
+    claiming_table,
     taking_dirty,
     sharing,
     settling,
-    writing_l1,
-    l1_barrier,
+    writing_roots,
+    roots_barrier,
     publishing,
     releasing,
     flushing,
@@ -50,7 +54,7 @@ class ApplyOperation final : public ControlOperation {
   bool step_failed() noexcept override;
   Progress close_gate() noexcept;
   Progress share() noexcept;
-  Progress write_l1() noexcept;
+  Progress write_roots() noexcept;
   Progress publish() noexcept;
   void switch_in_memory() noexcept;
   Progress release() noexcept;
@@ -60,6 +64,7 @@ class ApplyOperation final : public ControlOperation {
 
   Step step_ = Step::first_write;
   SnapshotEntry entry_;
+  SnapshotTable table_;
   std::vector<std::uint64_t> new_l1_;  // COPIED cleared: everything is shared with the snapshot.
   std::vector<std::uint64_t> old_l1_;
   HostOffset old_l1_offset_;

@@ -9,16 +9,18 @@
 
 namespace varve {
 
-CreateOperation::CreateOperation(Qcow2Image& image, SnapshotEntry entry)
-    : ControlOperation(image), share_(image.metadata()), release_(image.metadata()) {
+CreateOperation::CreateOperation(Qcow2Image& image, SnapshotTable table)
+    : ControlOperation(image),
+      table_(std::move(table)),
+      share_(image.metadata()),
+      release_(image.metadata()) {
+  SnapshotEntry& entry = table_.entries.back();
   const Metadata& metadata = image.metadata();
   const std::uint64_t entries = std::min<std::uint64_t>(
       metadata.l1.size(), metadata.geometry.l1_entries_for(metadata.header.virtual_size));
   frozen_.resize(entries);
   entry.l1_entries = static_cast<std::uint32_t>(entries);
   entry.disk_size = metadata.header.virtual_size;
-  table_ = metadata.snapshots;
-  table_.entries.push_back(std::move(entry));
 }
 
 ControlOperation::Progress CreateOperation::perform() noexcept {

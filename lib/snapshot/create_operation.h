@@ -21,9 +21,9 @@ namespace varve {
 
 class CreateOperation final : public ControlOperation {
  public:
-  // REQUIRES: the entry's id, name and dates are set. The memory for everything is had before
-  // anything starts.
-  CreateOperation(Qcow2Image& image, SnapshotEntry entry);
+  // The last entry of `table` is the new one, without L1 and sizes. The memory for everything is
+  // had before anything starts.
+  CreateOperation(Qcow2Image& image, SnapshotTable table);
 
   [[nodiscard]] std::uint64_t pause_nanoseconds() const noexcept { return pause_nanoseconds_; }
 

@@ -5,14 +5,12 @@
 namespace varve {
 
 DeleteOperation::DeleteOperation(Qcow2Image& image, std::size_t index,
-                                 std::vector<std::uint64_t> l1)
+                                 std::vector<std::uint64_t> l1, SnapshotTable table)
     : ControlOperation(image),
-      table_(image.metadata().snapshots),
-      entry_(table_.entries[index]),
+      table_(std::move(table)),
+      entry_(image.metadata().snapshots.entries[index]),
       l1_(std::move(l1)),
-      release_(image.metadata()) {
-  table_.entries.erase(table_.entries.begin() + static_cast<std::ptrdiff_t>(index));
-}
+      release_(image.metadata()) {}
 
 ControlOperation::Progress DeleteOperation::perform() noexcept {
   switch (step_) {

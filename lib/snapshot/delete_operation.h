@@ -17,9 +17,10 @@ namespace varve {
 
 class DeleteOperation final : public ControlOperation {
  public:
-  // `l1` is the snapshot's, machine state included. REQUIRES: index is in the table, the snapshot
-  // is not open.
-  DeleteOperation(Qcow2Image& image, std::size_t index, std::vector<std::uint64_t> l1);
+  // `l1` is the snapshot's, machine state included; `table` is the one without it. REQUIRES: index
+  // is in the present table, the snapshot is not open.
+  DeleteOperation(Qcow2Image& image, std::size_t index, std::vector<std::uint64_t> l1,
+                  SnapshotTable table);
 
  private:
   enum class Step : std::uint8_t {

@@ -8,6 +8,7 @@
 #include "snapshot/apply_operation.h"
 #include "snapshot/create_operation.h"
 #include "snapshot/delete_operation.h"
+#include "snapshot/facts_table.h"
 #include "snapshot/rename_operation.h"
 #include "snapshot/snapshot_image.h"
 
@@ -16,6 +17,7 @@ namespace {
 
 // The spec keeps a name's length in 16 bits.
 constexpr std::size_t kNameBytesMax = 65535;
+static_assert(kSnapshotSettingsBytesMax == SnapshotFacts::kSettingsBytesMax);
 
 Result<Qcow2Image*> qcow2_of(const Image& image) noexcept {
   auto* core = dynamic_cast<Qcow2Image*>(&image.core());
@@ -31,19 +33,6 @@ Result<const SnapshotEntry*> entry_at(Qcow2Image& image, std::size_t index) noex
     return failure(ErrorCode::not_found, "there is no such snapshot");
   }
   return &entries[index];
-}
-
-SnapshotInfo info_of(const SnapshotEntry& entry) {
-  SnapshotInfo info;
-  info.id = entry.id;
-  info.name = entry.name;
-  info.disk_size = entry.disk_size;
-  info.vm_state_size = entry.vm_state_bytes;
-  info.date_seconds = entry.date_seconds;
-  info.date_nanoseconds = entry.date_nanoseconds;
-  info.vm_clock_nanoseconds = entry.vm_clock_nanoseconds;
-  info.icount = entry.icount;
-  return info;
 }
 
 // What cannot work, before anything is touched.
@@ -65,6 +54,9 @@ Result<void> validate_create(const Qcow2Image& image,
   }
   if (options.name.size() > kNameBytesMax) {
     return failure(ErrorCode::invalid_argument, "the snapshot's name is too long");
+  }
+  if (options.settings.size() > kSnapshotSettingsBytesMax) {
+    return failure(ErrorCode::invalid_argument, "the snapshot's settings are too long");
   }
   return {};
 }
@@ -125,10 +117,17 @@ Result<std::size_t> find_snapshot(const Image& image, const SnapshotReference& r
   if (is_ambiguous) {
     return failure(ErrorCode::invalid_argument, "several snapshots have this name: use the id");
   }
-  if (!by_name) {
-    return failure(ErrorCode::not_found, "there is no such snapshot");
+  if (by_name) {
+    return *by_name;
   }
-  return *by_name;
+  if (const auto uuid = Uuid::parse(reference.text);
+      uuid && reference.by == SnapshotReference::By::id_or_name) {
+    if (const std::size_t index = index_of(core->metadata().snapshots, *uuid);
+        index != kNoSnapshot) {
+      return index;
+    }
+  }
+  return failure(ErrorCode::not_found, "there is no such snapshot");
 }
 
 Result<SnapshotCreated> create_snapshot(Image& image,
@@ -136,14 +135,13 @@ Result<SnapshotCreated> create_snapshot(Image& image,
   return without_exceptions([&]() -> Result<SnapshotCreated> {
     Qcow2Image* core = VARVE_TRY(qcow2_of(image));
     VARVE_TRY(validate_create(*core, options));
-    SnapshotEntry entry;
-    entry.id = core->metadata().snapshots.next_id();
-    entry.name = options.name.empty() ? entry.id : options.name;
-    entry.date_seconds = options.date_seconds;
-    entry.date_nanoseconds = options.date_nanoseconds;
+    SnapshotTable table = core->metadata().snapshots;
+    NewSnapshot made = describe_new(table, options);
     SnapshotCreated created;
-    created.id = entry.id;
-    CreateOperation operation(*core, std::move(entry));
+    created.id = made.entry.id;
+    created.uuid = made.facts.uuid;
+    VARVE_TRY(append_snapshot(table, std::move(made.entry), std::move(made.facts)));
+    CreateOperation operation(*core, std::move(table));
     VARVE_TRY(operation.run_to_end());
     created.pause_nanoseconds = operation.pause_nanoseconds();
     return created;
@@ -156,7 +154,9 @@ Result<void> apply_snapshot(Image& image, std::size_t index) noexcept {
     const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
     VARVE_TRY(validate_apply(*core, *entry));
     const auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
-    ApplyOperation operation(*core, index, l1);
+    SnapshotTable table = core->metadata().snapshots;
+    VARVE_TRY(make_current(table, index));
+    ApplyOperation operation(*core, index, l1, std::move(table));
     return operation.run_to_end();
   });
 }
@@ -170,7 +170,9 @@ Result<void> delete_snapshot(Image& image, std::size_t index) noexcept {
       return failure(ErrorCode::busy, "the snapshot is open");
     }
     auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
-    DeleteOperation operation(*core, index, std::move(l1));
+    SnapshotTable table = core->metadata().snapshots;
+    VARVE_TRY(erase_snapshot(table, index));
+    DeleteOperation operation(*core, index, std::move(l1), std::move(table));
     return operation.run_to_end();
   });
 }

@@ -4,8 +4,9 @@
 # need_packages NAME... installs what is missing as root; without root it prints the one command
 # that would, and stops.
 
-BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev liburing-dev)
-TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev libxxhash-dev)
+BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev liburing-dev
+  libxxhash-dev)
+TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev)
 TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils e2fsprogs
   clang libclang-rt-dev clang-format clang-tidy)
 FULL_PACKAGES=(valgrind debootstrap fio)
