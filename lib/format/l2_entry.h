@@ -39,6 +39,7 @@ class L2Entry {
   static constexpr std::uint64_t kZero = 1;  // Standard entries only.
   static constexpr std::uint64_t kOffsetMask = 0x00ff'ffff'ffff'fe00;
   static constexpr std::uint64_t kReserved = 0x3f00'0000'0000'01fe;  // For standard clusters.
+  static constexpr std::uint64_t kAllSubclusters = 0xffff'ffff;      // One half of the bitmap.
 
   constexpr L2Entry() noexcept = default;
   constexpr explicit L2Entry(std::uint64_t descriptor, std::uint64_t bitmap = 0) noexcept
@@ -55,7 +56,7 @@ class L2Entry {
   }
   // A cluster that reads as zeros without a host cluster, in the geometry's own spelling.
   static constexpr L2Entry zero(const Geometry& geometry) noexcept {
-    return geometry.extended_l2 ? L2Entry(0, std::uint64_t{0xffff'ffff} << 32) : L2Entry(kZero);
+    return geometry.extended_l2 ? L2Entry(0, kAllSubclusters << 32) : L2Entry(kZero);
   }
   // REQUIRES: the extent is one that is_compressible_at allows.
   static L2Entry compressed(const Geometry& geometry, const CompressedExtent& extent) noexcept;

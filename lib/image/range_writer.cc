@@ -12,8 +12,6 @@ namespace {
 constexpr std::uint64_t kChunkBytesMax = 8 * kMiB;
 constexpr std::uint64_t kChunkClustersMax = 512;
 
-constexpr std::uint64_t kAllSubclusters = 0xffff'ffff;
-
 // What zeros are written from.
 alignas(kIoAlignment) constexpr std::array<std::byte, 64 * kKiB> kZeros{};
 
@@ -438,20 +436,20 @@ void RangeWriter::link_cluster(GuestOffset cluster) noexcept {
       !is_reuse_ && (old.has_host(metadata.header.has_data_file()) || old.is_compressed());
   // The subclusters the write covers, partly covered ones included: they were filled or are known
   // to be zero.
-  std::uint64_t written = kAllSubclusters;
+  std::uint64_t written = L2Entry::kAllSubclusters;
   if (geometry.extended_l2 && !is_whole) {
     const std::uint64_t begin = std::max(position_, cluster) - cluster;
     const std::uint64_t end =
         std::min(position_ + length_, cluster + geometry.cluster_bytes()) - cluster;
     const std::uint64_t low = begin / geometry.subcluster_bytes();
     const std::uint64_t high = divide_up(end, geometry.subcluster_bytes());
-    written = (kAllSubclusters >> (32 - (high - low))) << low;
+    written = (L2Entry::kAllSubclusters >> (32 - (high - low))) << low;
   }
   const HostOffset host = is_reuse_ ? old.host() : host_ + (cluster - first);
   const bool is_copied = is_reuse_ ? old.is_copied() : true;
   std::uint64_t bitmap = 0;
   if (geometry.extended_l2) {
-    const std::uint64_t kept = is_reuse_ ? old.bitmap() : old.bitmap() & ~kAllSubclusters;
+    const std::uint64_t kept = is_reuse_ ? old.bitmap() : old.bitmap() & ~L2Entry::kAllSubclusters;
     bitmap = (is_whole ? 0 : kept & ~(written << 32)) | written;
   }
   static_cast<void>(metadata.map.exchange(cluster, L2Entry::extended(host, is_copied, bitmap)));

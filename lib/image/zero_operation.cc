@@ -9,7 +9,6 @@ namespace varve {
 namespace {
 
 constexpr std::uint64_t kChunkClusters = 256;
-constexpr std::uint64_t kAllSubclusters = 0xffff'ffff;
 
 }  // namespace
 
@@ -258,7 +257,7 @@ L2Entry ZeroOperation::zeroed(const MapCluster& cluster) const noexcept {
     return L2Entry::zero(geometry);
   }
   return geometry.extended_l2
-             ? L2Entry::extended(entry.host(), entry.is_copied(), kAllSubclusters << 32)
+             ? L2Entry::extended(entry.host(), entry.is_copied(), L2Entry::kAllSubclusters << 32)
              : L2Entry(entry.raw() | L2Entry::kZero);
 }
 
@@ -267,7 +266,7 @@ L2Entry ZeroOperation::with_zero_subclusters(L2Entry entry, std::uint64_t begin,
   const Geometry& geometry = image().metadata().geometry;
   const std::uint64_t low = begin / geometry.subcluster_bytes();
   const std::uint64_t high = divide_up(end, geometry.subcluster_bytes());
-  const std::uint64_t zeros = (kAllSubclusters >> (32 - (high - low))) << low;
+  const std::uint64_t zeros = (L2Entry::kAllSubclusters >> (32 - (high - low))) << low;
   return L2Entry(entry.raw(), (entry.bitmap() & ~zeros) | (zeros << 32));
 }
 

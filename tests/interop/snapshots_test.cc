@@ -212,7 +212,9 @@ TEST_P(NoSnapshots, AreRefusedByBoth) {
   apply(GetParam(), Actor::varve, script, content);
   const std::unique_ptr<Image> image = bench.open(true);
   ASSERT_NE(image, nullptr);
-  const Result<SnapshotCreated> created = create_snapshot(*image, {"refused", 0, 0});
+  SnapshotCreateOptions options;
+  options.name = "refused";
+  const Result<SnapshotCreated> created = create_snapshot(*image, options);
   ASSERT_FALSE(created.has_value());
   EXPECT_EQ(created.error().code, ErrorCode::unsupported) << describe(created.error());
   const std::string_view what = created.error().what;
