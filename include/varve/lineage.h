@@ -30,6 +30,9 @@ struct Lineage {
   std::vector<LineageNode> snapshots;  // In table order, as list_snapshots. Free of cycles.
   std::size_t current = kNone;         // The snapshot the disk stands on.
   bool is_current_known = false;
+  // The snapshot Varve applied last, whatever was created since. None: there was no apply, or the
+  // snapshot is gone.
+  std::size_t last_applied = kNone;
   Uuid image;  // The image's own UUID; null before Varve gave it one.
 };
 

@@ -63,9 +63,10 @@ struct SnapshotFacts {
     kParentKnown = 8,     // Made by Varve: a null parent means "none".
     kApplying = 16,       // A group apply is under way ...
     kDeleting = 32,       // ... or a group delete.
+    kApplied = 64,        // Applied last, whatever was created since.
   };
   static constexpr std::uint32_t kKnownFlags =
-      kPending | kCurrent | kHasStateDigest | kParentKnown | kApplying | kDeleting;
+      kPending | kCurrent | kHasStateDigest | kParentKnown | kApplying | kDeleting | kApplied;
 
   std::uint32_t flags = 0;
   std::uint64_t witness = 0;  // With kCurrent: of the entries without facts then (see lineage).

@@ -29,6 +29,22 @@ std::uint64_t witness_of(const SnapshotTable& table) {
   return load_be<std::uint64_t>(std::as_bytes(std::span(hash)), 0);
 }
 
+// The entry, when it has facts, and no other has the flag from now on.
+Result<void> move_flag(SnapshotTable& table, std::size_t index, SnapshotFacts::Flag flag,
+                       std::uint64_t witness) {
+  for (std::size_t i = 0; i < table.entries.size(); ++i) {
+    auto facts = facts_of(table.entries[i]);
+    if (facts && (i == index || facts->has(flag))) {
+      facts->set(flag, i == index);
+      if (flag == SnapshotFacts::kCurrent) {
+        facts->witness = i == index ? witness : 0;
+      }
+      VARVE_TRY(set_facts(table.entries[i], *facts));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 std::optional<SnapshotFacts> facts_of(const SnapshotEntry& entry) {
@@ -113,16 +129,12 @@ Result<void> make_current(SnapshotTable& table, std::size_t index) {
     VARVE_TRY(set_facts(chosen, adopted));
   }
   const std::uint64_t witness = witness_of(table);
-  for (std::size_t i = 0; i < table.entries.size(); ++i) {
-    auto facts = facts_of(table.entries[i]);
-    const bool marks = is_markable && i == index;
-    if (facts && (marks || facts->has(SnapshotFacts::kCurrent))) {
-      facts->set(SnapshotFacts::kCurrent, marks);
-      facts->witness = marks ? witness : 0;
-      VARVE_TRY(set_facts(table.entries[i], *facts));
-    }
-  }
-  return {};
+  return move_flag(table, is_markable ? index : kNoSnapshot, SnapshotFacts::kCurrent, witness);
+}
+
+Result<void> make_applied(SnapshotTable& table, std::size_t index) {
+  VARVE_TRY(make_current(table, index));
+  return move_flag(table, index, SnapshotFacts::kApplied, 0);
 }
 
 Result<void> erase_snapshot(SnapshotTable& table, std::size_t index) {

@@ -35,6 +35,8 @@ Result<void> append_snapshot(SnapshotTable& table, SnapshotEntry entry, Snapshot
 // The disk stands on this one. A snapshot of another program gets facts for it, where there is
 // room. Errors: out_of_range.
 Result<void> make_current(SnapshotTable& table, std::size_t index);
+// The same by an apply, which is remembered whatever is created afterwards.
+Result<void> make_applied(SnapshotTable& table, std::size_t index);
 // Removes the entry; its children become its parent's. Errors: out_of_range.
 Result<void> erase_snapshot(SnapshotTable& table, std::size_t index);
 

@@ -82,6 +82,11 @@ Result<Lineage> snapshot_lineage(const Image& image) noexcept {
     cut_circles(lineage.snapshots);
     lineage.current = current_of(table);
     lineage.is_current_known = lineage.current != Lineage::kNone || table.entries.empty();
+    for (std::size_t i = 0; i < facts.size(); ++i) {
+      if (facts[i] && facts[i]->has(SnapshotFacts::kApplied)) {
+        lineage.last_applied = i;
+      }
+    }
     lineage.image = image_uuid_of(table);
     return lineage;
   } catch (const std::bad_alloc&) {

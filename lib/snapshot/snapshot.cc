@@ -155,7 +155,7 @@ Result<void> apply_snapshot(Image& image, std::size_t index) noexcept {
     VARVE_TRY(validate_apply(*core, *entry));
     const auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
     SnapshotTable table = core->metadata().snapshots;
-    VARVE_TRY(make_current(table, index));
+    VARVE_TRY(make_applied(table, index));
     ApplyOperation operation(*core, index, l1, std::move(table));
     return operation.run_to_end();
   });

@@ -93,7 +93,7 @@ TEST(SnapshotFacts, RefusesWhatEveryRuleForbids) {
   EXPECT_FALSE(with(offsetof(Raw, magic), 4, 1));
   EXPECT_FALSE(with(offsetof(Raw, version), 2, 2));
   EXPECT_FALSE(with(offsetof(Raw, length), 2, good.size() - 1));
-  EXPECT_FALSE(with(offsetof(Raw, flags), 4, 0x40));
+  EXPECT_FALSE(with(offsetof(Raw, flags), 4, 0x80));
   EXPECT_FALSE(with(offsetof(Raw, settings_bytes), 2, 0xffff));
   EXPECT_FALSE(with(offsetof(Raw, member_count), 2, 1));
   EXPECT_FALSE(with(offsetof(Raw, member_index), 2, 2));
@@ -187,6 +187,28 @@ TEST_F(SnapshotFactsTest, RebuildsTheTreeFromTheImage) {
   EXPECT_EQ(parent_of("d"), "a");
   EXPECT_EQ(parent_of("c"), "b");
   check();
+}
+
+TEST_F(SnapshotFactsTest, TellsWhatWasAppliedLast) {
+  make(options_of(1 << 20));
+  const auto last_applied = [&] { return snapshot_lineage(*image_)->last_applied; };
+  for (int i = 0; i < 2; ++i) {
+    VARVE_MUST(create_snapshot(*image_, {}));
+  }
+  EXPECT_EQ(last_applied(), Lineage::kNone);
+  VARVE_MUST(apply_snapshot(*image_, 1));
+  EXPECT_EQ(last_applied(), 1u);
+  VARVE_MUST(apply_snapshot(*image_, 0));
+  VARVE_MUST(create_snapshot(*image_, {}));
+  EXPECT_EQ(snapshot_lineage(*image_)->current, 2u);
+  EXPECT_EQ(last_applied(), 0u);
+  reopen();
+  EXPECT_EQ(last_applied(), 0u);
+  VARVE_MUST(delete_snapshot(*image_, 1));
+  EXPECT_EQ(last_applied(), 0u);
+  VARVE_MUST(delete_snapshot(*image_, 0));
+  EXPECT_EQ(last_applied(), Lineage::kNone);
+  EXPECT_EQ(snapshot_lineage(*image_)->current, 0u);
 }
 
 TEST_F(SnapshotFactsTest, DeletePointsChildrenToTheParent) {
