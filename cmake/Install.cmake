@@ -3,6 +3,10 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(TARGETS varve_static varve_shared EXPORT VarveTargets)
+# An export of its own: only programs that ask for the component need pugixml.
+if(TARGET varve_service)
+  install(TARGETS varve_service EXPORT VarveServiceTargets)
+endif()
 install(DIRECTORY include/varve DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
   PATTERN "*.h")
 if(TARGET varve_tool)
@@ -14,6 +18,9 @@ endif()
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Varve)
 install(EXPORT VarveTargets NAMESPACE Varve:: DESTINATION ${package_folder})
+if(TARGET varve_service)
+  install(EXPORT VarveServiceTargets NAMESPACE Varve:: DESTINATION ${package_folder})
+endif()
 configure_package_config_file(cmake/VarveConfig.cmake.in
   ${PROJECT_BINARY_DIR}/package/VarveConfig.cmake INSTALL_DESTINATION ${package_folder})
 # 0.x promises nothing between minor versions.

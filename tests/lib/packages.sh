@@ -5,7 +5,7 @@
 # that would, and stops.
 
 BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev liburing-dev
-  libxxhash-dev)
+  libpugixml-dev libxxhash-dev)
 TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev)
 TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils e2fsprogs
   clang libclang-rt-dev clang-format clang-tidy)
