@@ -4,6 +4,9 @@
 // wait while guest requests go on. One operation per image works at a time; what a second one does
 // is the caller's choice (OperationOptions::wait_for_turn).
 //
+// Closing the image ends its operations: what can be cancelled is, the rest runs to its end. A
+// finished operation touches nothing of its image and may outlive it.
+//
 // Create can be taken in two steps, so that a hypervisor stops its guest only for the freeze of all
 // its disks: start stepwise, wait for `ready`, freeze(), let the guest go on, publish().
 //
@@ -50,7 +53,8 @@ struct SnapshotTimes {
 struct OperationOptions {
   bool wait_for_turn = false;  // While another operation works: wait, instead of `busy`.
   bool stepwise = false;       // Create: stop at `ready` and at `frozen`.
-  // Called from the engine's loop after every change of phase, `done` last; may be null.
+  // Called from the engine's loop after every change of phase, `done` last (the operation may be
+  // destroyed inside that call); may be null.
   void (*changed)(class SnapshotOperation& operation, void* owner) = nullptr;
   void* owner = nullptr;
 };
@@ -82,13 +86,16 @@ class SnapshotOperation {
   // then `cancelled`. Later it does nothing. Allowed in every phase, callbacks included.
   virtual void cancel() noexcept = 0;
 
-  // Runs the engine until the phase is reached or passed.
+  // Runs the engine until the phase is reached or passed. Errors: the result, when the operation
+  // ends before; invalid_argument when it stands still, waiting for freeze() or publish().
   Result<void> wait_for(SnapshotPhase phase) noexcept;
   // Runs the engine until done; the result.
   Result<void> wait() noexcept { return wait_for(SnapshotPhase::done); }
 
  protected:
   explicit SnapshotOperation(Engine& engine) noexcept : engine_(&engine) {}
+  // Stepwise and waiting for the caller.
+  [[nodiscard]] virtual bool is_standing() const noexcept = 0;
 
  private:
   Engine* engine_;

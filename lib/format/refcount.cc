@@ -228,4 +228,23 @@ std::uint64_t nonzero_run(const Geometry& geometry, ConstBytes block, std::uint6
   return run_length(geometry, block, index, limit, false);
 }
 
+std::uint64_t equal_run(const Geometry& geometry, ConstBytes block, std::uint64_t index,
+                        std::uint64_t limit, std::uint64_t value) noexcept {
+  assert_range(geometry, block, index, limit);
+  std::uint64_t length = 0;
+  if (is_packed(geometry)) {
+    while (length < limit && load_refcount(geometry, block, index + length) == value) {
+      ++length;
+    }
+    return length;
+  }
+  return with_integer(geometry, [&](auto type) noexcept -> std::uint64_t {
+    while (length < limit &&
+           load_be<decltype(type)>(block, (index + length) * sizeof(type)) == value) {
+      ++length;
+    }
+    return length;
+  });
+}
+
 }  // namespace varve

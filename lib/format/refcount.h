@@ -41,4 +41,9 @@ struct RefcountStop {
 [[nodiscard]] std::uint64_t nonzero_run(const Geometry& geometry, ConstBytes block,
                                         std::uint64_t index, std::uint64_t limit) noexcept;
 
+// Length of the run of counts equal to `value`.
+[[nodiscard]] std::uint64_t equal_run(const Geometry& geometry, ConstBytes block,
+                                      std::uint64_t index, std::uint64_t limit,
+                                      std::uint64_t value) noexcept;
+
 }  // namespace varve

@@ -17,6 +17,10 @@ void FlushOperation::advance(const Result<void>& result) noexcept {
     finish(answer.result);
     return;
   }
+  if (image().metadata().are_flushes_held()) {
+    image().metadata().wait_to_flush(*this);
+    return;
+  }
   is_flushing_ = true;
   image().metadata().commit.flush(*this);
 }

@@ -112,7 +112,7 @@ class Growth {
     metadata_->l1.relocate(entries, metadata_->geometry.offset_of(first));
     // What is dropped from here on is durable only when the new L1 is: rounds alone do not make it
     // so (O3).
-    metadata_->store.hold_drops(true);
+    metadata_->store.hold_drops();
     metadata_->commit.hold_l1(true);
     return {};
   }
@@ -178,7 +178,7 @@ class Growth {
       metadata_->header.l1_entries = static_cast<std::uint32_t>(metadata_->l1.size());
       metadata_->header.l1_offset = metadata_->l1.offset();
       metadata_->commit.hold_l1(false);
-      metadata_->store.hold_drops(false);
+      metadata_->store.let_drops_go();
       metadata_->reclaimer.kick();
       if (old_l1_entries_ != 0) {
         metadata_->store.release({metadata_->geometry.cluster_of(old_l1_offset_), old_clusters});
@@ -208,7 +208,7 @@ class Growth {
       metadata_->store.release(new_l1_);
       // Only when the old table is on disk again may what was dropped from it be used anew.
       if (flush()) {
-        metadata_->store.hold_drops(false);
+        metadata_->store.let_drops_go();
         metadata_->reclaimer.kick();
       }
     }
@@ -243,9 +243,6 @@ Result<void> Qcow2Image::grow(std::uint64_t new_size, Preallocation preallocatio
   if (metadata_->commit.is_poisoned()) {
     return failure(ErrorCode::poisoned, "an earlier flush failed; reopen the image");
   }
-  if (metadata_->has_control_operation) {
-    return failure(ErrorCode::busy, "another control operation is under way");
-  }
   if (new_size == size()) {
     return {};
   }
@@ -255,7 +252,9 @@ Result<void> Qcow2Image::grow(std::uint64_t new_size, Preallocation preallocatio
                      "a snapshot does not record its disk's size: it would change with this one");
     }
   }
-  metadata_->has_control_operation = true;
+  if (!metadata_->control.try_take()) {
+    return failure(ErrorCode::busy, "another control operation is under way");
+  }
   close_gate_and_wait();
   Result<void> result;
   try {
@@ -263,7 +262,7 @@ Result<void> Qcow2Image::grow(std::uint64_t new_size, Preallocation preallocatio
   } catch (const std::bad_alloc&) {
     result = failure(ErrorCode::no_memory, "cannot grow the disk");
   }
-  metadata_->has_control_operation = false;
+  metadata_->give_back_control();
   open_gate();
   return result;
 }

@@ -65,7 +65,19 @@ Qcow2Image::~Qcow2Image() {
   VARVE_ASSERT(in_flight_ == 0 && queue_first_ == nullptr);
   // Background work of an image that was not closed ends here; nothing new is written.
   metadata_->commit.poison();
+  end_control_tasks();
   wait_until_idle();
+}
+
+void Qcow2Image::end_control_tasks() noexcept {
+  for (ControlTask* task = control_tasks.front(); task != nullptr;) {
+    ControlTask* const next = control_tasks.next(*task);
+    task->abandon();
+    task = next;
+  }
+  while (!control_tasks.empty()) {
+    file_->engine().wait();
+  }
 }
 
 void Qcow2Image::wait_until_idle() noexcept {
@@ -241,6 +253,7 @@ Result<void> Qcow2Image::close() noexcept {
   if (std::exchange(is_closed_, true)) {
     return {};
   }
+  end_control_tasks();
   while (queue_first_ != nullptr || in_flight_ != 0) {
     file_->engine().wait();
   }

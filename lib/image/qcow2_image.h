@@ -4,8 +4,10 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "image/compressed_write_operation.h"
+#include "image/control_task.h"
 #include "image/flush_operation.h"
 #include "image/image_core.h"
 #include "image/operation.h"
@@ -74,6 +76,13 @@ class Qcow2Image final : public ImageCore {
   // A control operation's own request, unchecked, while the gate is closed.
   void submit_behind_gate(BlockRequest& request) noexcept;
 
+  // Control operations under way or waiting for their turn. Closing abandons them, and waits until
+  // they have ended.
+  List<ControlTask> control_tasks;
+  [[nodiscard]] bool is_closed() const noexcept { return is_closed_; }
+
+  // The snapshot that is being deleted, by L1 offset: it cannot be opened any more.
+  std::optional<HostOffset> snapshot_in_deletion;
   // Snapshots that are open as images of their own; deleting one of them is busy (H4). By L1
   // offset.
   std::vector<HostOffset> open_snapshots;
@@ -84,6 +93,7 @@ class Qcow2Image final : public ImageCore {
   void begin(Operation& operation, BlockRequest& request) noexcept;
   void start_queued() noexcept;
   void wait_until_idle() noexcept;
+  void end_control_tasks() noexcept;
   [[nodiscard]] Operation* choose(const BlockRequest& request, const Result<void>& valid) noexcept;
   [[nodiscard]] bool can_start() const noexcept {
     return !is_gate_closed_ && in_flight_ < config_.operations_max;

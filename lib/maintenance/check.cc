@@ -64,13 +64,12 @@ Result<CheckReport> check(Image& image, const CheckOptions& options) noexcept {
   if (!metadata.is_writable) {
     return check_metadata(metadata, options);
   }
-  if (metadata.has_control_operation) {
+  if (!metadata.control.try_take()) {
     return failure(ErrorCode::busy, "another control operation is under way");
   }
-  metadata.has_control_operation = true;
   qcow2->close_gate_and_wait();
   Result<CheckReport> result = check_written(metadata, options);
-  metadata.has_control_operation = false;
+  metadata.give_back_control();
   qcow2->open_gate();
   return result;
 }

@@ -12,6 +12,9 @@ namespace {
 // Releases remembered without allocating; neighbouring ones are joined.
 constexpr std::size_t kDropsReserved = 4096;
 
+// Durable drops above which the reclaimer goes first.
+constexpr std::size_t kDurableDropsMax = 65536;
+
 // Cluster 0 is the header's, whatever a damaged count says of it.
 constexpr std::uint64_t kFirstCluster = 1;
 
@@ -137,7 +140,7 @@ Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
       return claim(wanted);
     }
     // What was dropped may become free: once it is durable, and once it is reclaimed.
-    if (!are_drops_held_ && has_undurable_drops()) {
+    if (!are_drops_held() && has_undurable_drops()) {
       return Need{Need::Kind::round, HostOffset(), 0};
     }
     if (next_reclaimable() != nullptr) {
@@ -256,7 +259,7 @@ void ClusterStore::release(ClusterRun run) noexcept {
 
 Answer<Nothing> ClusterStore::has_room_for_drops(std::size_t runs) noexcept {
   if (waiting_.capacity() - waiting_.size() < runs) {
-    if (!are_drops_held_) {
+    if (!are_drops_held()) {
       return Need{Need::Kind::round, HostOffset(), 0};
     }
     // A round cannot help while a control operation holds the drops back: remember more instead.
@@ -265,6 +268,37 @@ Answer<Nothing> ClusterStore::has_room_for_drops(std::size_t runs) noexcept {
     } catch (const std::bad_alloc&) {
       return failure(ErrorCode::no_memory, "cannot remember more released clusters");
     }
+  }
+  return Nothing();
+}
+
+void ClusterStore::release_durable(ClusterRun run) noexcept {
+  const std::uint64_t era = eras_->seal();
+  quarantined_ += run.count;
+  if (durable_front_ < durable_.size()) {
+    Drop& last = durable_.back();
+    if (last.era == era && last.run.first.value() + last.run.count == run.first.value()) {
+      last.run.count += run.count;
+      return;
+    }
+  }
+  // Beyond the capacity the clusters leak, which is safe.
+  if (durable_.size() < durable_.capacity()) {
+    durable_.push_back({run, era});
+  }
+}
+
+Answer<Nothing> ClusterStore::has_room_for_durable_drop() noexcept {
+  if (durable_.size() < durable_.capacity()) {
+    return Nothing();
+  }
+  if (durable_.size() >= kDurableDropsMax && next_reclaimable() != nullptr) {
+    return Need{Need::Kind::reclaim, HostOffset(), 0};
+  }
+  try {
+    durable_.reserve(durable_.capacity() * 2 + 1);
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot remember more released clusters");
   }
   return Nothing();
 }
@@ -288,7 +322,7 @@ void ClusterStore::end_round(bool is_durable) noexcept {
 }
 
 ClusterStore::Drop* ClusterStore::next_reclaimable() noexcept {
-  if (are_drops_held_ || durable_front_ == durable_.size() ||
+  if (are_drops_held() || durable_front_ == durable_.size() ||
       !eras_->is_drained(durable_[durable_front_].era)) {
     return nullptr;
   }

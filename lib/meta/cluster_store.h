@@ -72,6 +72,11 @@ class ClusterStore {
   // Room for this many separate releases; a Need (round) when a round must come first.
   [[nodiscard]] Answer<Nothing> has_room_for_drops(std::size_t runs) noexcept;
 
+  // The same where the dropping entry is durable already, so that no round needs to come first.
+  // Never fails: ask has_room_for_durable_drop first.
+  void release_durable(ClusterRun run) noexcept;
+  [[nodiscard]] Answer<Nothing> has_room_for_durable_drop() noexcept;
+
   // So much was released that a round should make it durable soon, without anyone waiting for it.
   [[nodiscard]] bool wants_round() const noexcept {
     return waiting_clusters_ > limits_.quarantine_max;
@@ -106,8 +111,12 @@ class ClusterStore {
   // for claims.
   void reclaimed(Drop& drop, std::uint64_t count) noexcept;
   // A control operation holds every drop back until what it publishes is durable.
-  void hold_drops(bool hold) noexcept { are_drops_held_ = hold; }
-  [[nodiscard]] bool are_drops_held() const noexcept { return are_drops_held_; }
+  void hold_drops() noexcept { ++drop_holders_; }
+  void let_drops_go() noexcept {
+    VARVE_ASSERT(drop_holders_ != 0);
+    --drop_holders_;
+  }
+  [[nodiscard]] bool are_drops_held() const noexcept { return drop_holders_ != 0; }
   [[nodiscard]] std::uint64_t quarantined_clusters() const noexcept { return quarantined_; }
   // Clusters at or above this one are beyond everything claimed: the file may end there.
   [[nodiscard]] std::uint64_t used_end() const noexcept { return append_; }
@@ -144,7 +153,7 @@ class ClusterStore {
   std::size_t durable_front_ = 0;
   std::uint64_t quarantined_ = 0;       // Clusters released and not yet reclaimed ...
   std::uint64_t waiting_clusters_ = 0;  // ... and of these, released since the last round began.
-  bool are_drops_held_ = false;
+  unsigned drop_holders_ = 0;
 };
 
 }  // namespace varve

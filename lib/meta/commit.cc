@@ -1,6 +1,7 @@
 #include "meta/commit.h"
 
 #include <new>
+#include <utility>
 
 #include "base/failure.h"
 #include "base/try.h"
@@ -9,6 +10,11 @@ namespace varve {
 
 void Commit::flush(Waiter& waiter) noexcept {
   waiting_.add(waiter);
+  schedule();
+}
+
+void Commit::write_early(Waiter& waiter) noexcept {
+  early_waiting_.add(waiter);
   schedule();
 }
 
@@ -33,10 +39,76 @@ void Commit::schedule() noexcept {
   parts_.file->engine().post(start_, {});
 }
 
-// Everything the round writes is copied now; what changes from here on belongs to the next round.
+// Rounds go first: a guest waits for them. They write what could go early as well.
 void Commit::begin() noexcept {
+  if (!early_waiting_.empty() && waiting_.empty()) {
+    early_riding_.splice_back(early_waiting_);
+    early_block_ = 0;
+    early_table_ = 0;
+    step_ = Step::writing_early;
+    write_next_early();
+  } else {
+    begin_round();
+  }
+}
+
+void Commit::write_next_early() noexcept {
+  Result<void> result =
+      is_poisoned_ ? failure(ErrorCode::poisoned, "an earlier flush failed; reopen the image")
+                   : collect_early();
+  if (result && counts_.empty() && tables_.empty()) {
+    finish_early({});
+    return;
+  }
+  if (result) {
+    result = stage_tables(counts_, IoTag::refcount_block);
+    result = result ? stage_tables(tables_, IoTag::l2) : result;
+  }
+  if (!result) {
+    finish_early(result);
+    return;
+  }
+  is_file_unsynced_ = true;
+  batch_.start(*this);
+}
+
+// A few tables at a time: copying them must not hold up the loop.
+Result<void> Commit::collect_early() noexcept {
+  constexpr std::uint64_t kBytesAtOnce = 256 * kKiB;
+  TableCache& blocks = parts_.refcounts->blocks();
+  TableCache& l2 = *parts_.l2;
+  std::uint64_t bytes = 0;
+  while (bytes < kBytesAtOnce) {
+    TableCache::Table* table = blocks.next_dirty(early_block_, false);
+    const bool is_block = table != nullptr;
+    table = is_block ? table : l2.next_dirty(early_table_, true);
+    if (table == nullptr) {
+      break;
+    }
+    VARVE_TRY(collect_table(is_block ? blocks : l2, *table, is_block ? counts_ : tables_));
+    bytes += l2.table_bytes();
+  }
+  return {};
+}
+
+void Commit::finish_early(const Result<void>& result) noexcept {
+  batch_.clear();
+  settle_writes(parts_.refcounts->blocks(), counts_, false);
+  settle_writes(*parts_.l2, tables_, false);
+  step_ = Step::idle;
+  WaitList done;
+  done.splice_back(early_riding_);
+  done.wake_all(result);
+  if (!waiting_.empty() || !early_waiting_.empty()) {
+    schedule();
+  }
+}
+
+// Everything the round writes is copied now; what changes from here on belongs to the next round.
+void Commit::begin_round() noexcept {
   ++round_;
   riding_.splice_back(waiting_);
+  early_riding_.splice_back(early_waiting_);
   step_ = Step::writing_counts;
   parts_.store->begin_round(round_);
   if (is_poisoned_) {
@@ -57,32 +129,31 @@ void Commit::begin() noexcept {
 }
 
 Result<void> Commit::collect_tables(TableCache& cache, std::vector<TableWrite>& writes) noexcept {
-  Result<void> result;
+  std::size_t cursor = 0;
+  while (TableCache::Table* table = cache.next_dirty(cursor, false)) {
+    VARVE_TRY(collect_table(cache, *table, writes));
+  }
+  return {};
+}
+
+Result<void> Commit::collect_table(TableCache& cache, TableCache::Table& table,
+                                   std::vector<TableWrite>& writes) noexcept {
+  const TableCache::DirtySpan span = table.dirty_span();
+  Buffer copy = VARVE_TRY(Buffer::allocate(span.end - span.begin));
+  copy_bytes(copy.bytes(), table.bytes().subspan(span.begin, span.end - span.begin));
   try {
-    writes.reserve(cache.dirty_count());
+    writes.push_back({table.offset(), span, std::move(copy)});
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot allocate a flush round");
   }
-  cache.for_each_dirty([&](TableCache::Table& table) {
-    if (!result) {
-      return;
-    }
-    auto copy = Buffer::allocate(table.dirty_span().end - table.dirty_span().begin);
-    if (!copy) {
-      result = copy.error();
-      return;
-    }
-    TableWrite write{table.offset(), cache.begin_write(table), std::move(*copy)};
-    copy_bytes(write.copy.bytes(),
-               table.bytes().subspan(write.span.begin, write.span.end - write.span.begin));
-    writes.push_back(std::move(write));
-  });
-  return result;
+  static_cast<void>(cache.begin_write(table));
+  return {};
 }
 
 Result<void> Commit::collect() noexcept {
   VARVE_TRY(collect_tables(parts_.refcounts->blocks(), counts_));
   VARVE_TRY(collect_tables(*parts_.l2, tables_));
+  is_l1_left_out_ = is_l1_held_;
   if (is_l1_held_) {
     return {};
   }
@@ -95,7 +166,7 @@ Result<void> Commit::collect() noexcept {
     }
     parts_.l1->serialise(first, count, copy->bytes());
     try {
-      sectors_.push_back({first, count, std::move(*copy)});
+      sectors_.push_back({parts_.l1->offset(), first, count, std::move(*copy)});
     } catch (const std::bad_alloc&) {
       result = failure(ErrorCode::no_memory, "cannot allocate a flush round");
     }
@@ -112,10 +183,15 @@ Result<void> Commit::collect() noexcept {
   return result;
 }
 
-Result<bool> Commit::issue_tables(const std::vector<TableWrite>& writes, IoTag tag) noexcept {
+Result<void> Commit::stage_tables(const std::vector<TableWrite>& writes, IoTag tag) noexcept {
   for (const TableWrite& write : writes) {
     VARVE_TRY(batch_.write(*parts_.file, tag, write.offset + write.span.begin, write.copy.bytes()));
   }
+  return {};
+}
+
+Result<bool> Commit::issue_tables(const std::vector<TableWrite>& writes, IoTag tag) noexcept {
+  VARVE_TRY(stage_tables(writes, tag));
   if (batch_.empty()) {
     return false;
   }
@@ -126,8 +202,8 @@ Result<bool> Commit::issue_tables(const std::vector<TableWrite>& writes, IoTag t
 
 Result<bool> Commit::issue_sectors() noexcept {
   for (const SectorWrite& write : sectors_) {
-    VARVE_TRY(batch_.write(*parts_.file, IoTag::l1,
-                           parts_.l1->offset() + write.first * kSectorBytes, write.copy.bytes()));
+    VARVE_TRY(batch_.write(*parts_.file, IoTag::l1, write.table + write.first * kSectorBytes,
+                           write.copy.bytes()));
   }
   if (batch_.empty()) {
     return false;
@@ -157,6 +233,16 @@ Result<bool> Commit::issue_barrier(bool is_needed) noexcept {
 }
 
 void Commit::resume(const Result<void>& result) noexcept {
+  if (step_ == Step::writing_early) {
+    settle_writes(parts_.refcounts->blocks(), counts_, result.has_value());
+    settle_writes(*parts_.l2, tables_, result.has_value());
+    if (result) {
+      write_next_early();
+    } else {
+      finish_early(result);
+    }
+    return;
+  }
   const bool was_barrier =
       step_ == Step::first_barrier || step_ == Step::second_barrier || step_ == Step::third_barrier;
   if (!result && was_barrier) {
@@ -171,6 +257,7 @@ void Commit::advance(Result<void> result) noexcept {
   while (result) {
     switch (step_) {
       case Step::idle:
+      case Step::writing_early:
         VARVE_ASSERT(false);
         break;
       case Step::writing_counts:
@@ -223,18 +310,19 @@ void Commit::finish(const Result<void>& result) noexcept {
   settle_writes(parts_.refcounts->blocks(), counts_, false);
   settle_writes(*parts_.l2, tables_, false);
   for (const SectorWrite& write : sectors_) {
-    for (std::uint64_t i = 0; i < write.count; ++i) {
+    for (std::uint64_t i = 0; i < write.count && write.table == parts_.l1->offset(); ++i) {
       parts_.l1->mark_dirty(write.first + i);
     }
   }
   sectors_.clear();
-  parts_.store->end_round(result.has_value());
+  parts_.store->end_round(result.has_value() && !std::exchange(is_l1_left_out_, false));
   step_ = Step::idle;
   WaitList done;
   done.splice_back(riding_);
+  done.splice_back(early_riding_);
   parts_.after_round->resume(result);
   done.wake_all(result);
-  if (!waiting_.empty()) {
+  if (!waiting_.empty() || !early_waiting_.empty()) {
     schedule();
   }
 }

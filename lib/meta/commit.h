@@ -1,4 +1,5 @@
 // Flush rounds: the one place that decides in which order tables reach the file.
+// Between rounds, what needs no order may be written without any barrier (write_early).
 //
 // A round takes the dirty refcount blocks, L2 tables and L1 sectors as they are when it begins (O3:
 // copies, so that later changes belong to the next round), writes the blocks, a barrier, the
@@ -38,6 +39,11 @@ class Commit final : private Waiter {
   // begun serves it. Errors: poisoned, io and no_space of the writes (tables stay dirty: a later
   // flush tries again), no_memory.
   void flush(Waiter& waiter) noexcept;
+  // Writes what may reach the file at any moment, and nothing else, without a barrier: refcount
+  // blocks (a count in memory is never below what is durable) and tables changed by edit_early
+  // alone. Resumed when everything that was changed so before this call has been written. Errors:
+  // io and no_space of the writes (what failed stays dirty), no_memory, poisoned.
+  void write_early(Waiter& waiter) noexcept;
   // Starts a round soon without waiting for it, when there is anything to write.
   void nudge() noexcept;
 
@@ -62,6 +68,7 @@ class Commit final : private Waiter {
     second_barrier,  // -> writing_l1, or finish
     writing_l1,      // -> third_barrier
     third_barrier,   // -> finish
+    writing_early,   // -> itself, until nothing is left; then idle
   };
   struct TableWrite {
     HostOffset offset;
@@ -69,6 +76,7 @@ class Commit final : private Waiter {
     Buffer copy;
   };
   struct SectorWrite {
+    HostOffset table;  // The L1 as it was: an apply may put another in its place meanwhile.
     std::uint64_t first = 0;
     std::uint64_t count = 0;
     Buffer copy;
@@ -76,11 +84,19 @@ class Commit final : private Waiter {
 
   void schedule() noexcept;
   void begin() noexcept;
+  void begin_round() noexcept;
+  void write_next_early() noexcept;
+  [[nodiscard]] Result<void> collect_early() noexcept;
+  [[nodiscard]] Result<void> collect_table(TableCache& cache, TableCache::Table& table,
+                                           std::vector<TableWrite>& writes) noexcept;
+  void finish_early(const Result<void>& result) noexcept;
   [[nodiscard]] Result<void> collect() noexcept;
   [[nodiscard]] Result<void> collect_tables(TableCache& cache,
                                             std::vector<TableWrite>& writes) noexcept;
   void resume(const Result<void>& result) noexcept override;
   void advance(Result<void> result) noexcept;
+  [[nodiscard]] Result<void> stage_tables(const std::vector<TableWrite>& writes,
+                                          IoTag tag) noexcept;
   [[nodiscard]] Result<bool> issue_tables(const std::vector<TableWrite>& writes,
                                           IoTag tag) noexcept;
   [[nodiscard]] Result<bool> issue_sectors() noexcept;
@@ -96,6 +112,10 @@ class Commit final : private Waiter {
   std::uint64_t round_ = 0;
   WaitList waiting_;  // For the next round.
   WaitList riding_;   // For the one that runs.
+  WaitList early_waiting_;
+  WaitList early_riding_;
+  std::size_t early_block_ = 0;  // How far the early writes have come in either cache.
+  std::size_t early_table_ = 0;
   std::vector<TableWrite> counts_;
   std::vector<TableWrite> tables_;
   std::vector<SectorWrite> sectors_;
@@ -103,6 +123,7 @@ class Commit final : private Waiter {
   bool is_data_file_unsynced_ = false;
   bool is_poisoned_ = false;
   bool is_l1_held_ = false;
+  bool is_l1_left_out_ = false;   // Of the round under way: it makes no dropping entry durable.
   bool is_barrier_file_ = false;  // What the barrier under way covers.
   bool is_barrier_data_file_ = false;
 };

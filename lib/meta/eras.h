@@ -33,8 +33,11 @@ class Eras {
       is_sealed_ = false;
     }
     ++slot(current_);
+    ++entered_;
     return current_;
   }
+  // Requests that have ever begun: those who step back for others look at its pace.
+  [[nodiscard]] std::uint64_t entered() const noexcept { return entered_; }
   void leave(std::uint64_t era) noexcept {
     VARVE_ASSERT(slot(era) != 0);
     --slot(era);
@@ -62,6 +65,7 @@ class Eras {
   std::vector<std::uint32_t> counts_;
   std::uint64_t oldest_ = 0;
   std::uint64_t current_ = 0;
+  std::uint64_t entered_ = 0;
   bool is_sealed_ = false;
 };
 

@@ -92,6 +92,9 @@ void Metadata::satisfy(const Need& need, Waiter& waiter) noexcept {
     case Need::Kind::round:
       commit.flush(waiter);
       return;
+    case Need::Kind::early_write:
+      commit.write_early(waiter);
+      return;
     case Need::Kind::reclaim:
       reclaimer.wait_idle(waiter);
       return;
@@ -153,6 +156,19 @@ bool Metadata::is_idle() const noexcept {
          !file_growth.is_running() && !first_write.is_running() && !header_writer.is_running() &&
          !l2.is_loading() && !refcounts.blocks().is_loading() && !deferred_success_.is_posted &&
          !deferred_failure_.is_posted;
+}
+
+void Metadata::give_back_control() noexcept {
+  if (Waiter* next = control.pass_on()) {
+    defer(*next, {});
+  }
+}
+
+void Metadata::let_flushes_go() noexcept {
+  are_flushes_held_ = false;
+  WaitList waiters;
+  waiters.splice_back(held_flushes_);
+  waiters.wake_all({});
 }
 
 void Metadata::wait_for_requests(Waiter& waiter) noexcept {

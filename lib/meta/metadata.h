@@ -15,6 +15,7 @@
 #include "meta/cluster_store.h"
 #include "meta/commit.h"
 #include "meta/compressed_space.h"
+#include "meta/control_slot.h"
 #include "meta/eras.h"
 #include "meta/file_growth.h"
 #include "meta/first_write.h"
@@ -69,6 +70,16 @@ class Metadata final : private Waiter {
   // waiter at a time.
   void wait_for_requests(Waiter& waiter) noexcept;
 
+  // The control operation is over: whoever waits for its turn has it now, and is resumed.
+  void give_back_control() noexcept;
+
+  // While the file does not hold the disk that is served (an apply), guests' flushes wait.
+  void hold_flushes() noexcept { are_flushes_held_ = true; }
+  void let_flushes_go() noexcept;
+  [[nodiscard]] bool are_flushes_held() const noexcept { return are_flushes_held_; }
+  // Resumed when they may go on. REQUIRES: are_flushes_held().
+  void wait_to_flush(Waiter& waiter) noexcept { held_flushes_.add(waiter); }
+
   // The dirty bit (O6): taken durably before the first divergence, cleared by the last holder. v3
   // only; for v2 images both succeed without a write.
   void take_dirty(Waiter& waiter, HeaderWriter::Update& update) noexcept;
@@ -100,7 +111,7 @@ class Metadata final : private Waiter {
   FileGrowth file_growth;
   FirstWrite first_write;
   Reclaimer reclaimer;
-  bool has_control_operation = false;  // The one slot (H5).
+  ControlSlot control;  // Of control operations (H5).
 
   // The storage guest data stands in.
   [[nodiscard]] Storage& guest_storage() const noexcept {
@@ -120,6 +131,8 @@ class Metadata final : private Waiter {
   void post(Deferred& deferred) noexcept;
   Deferred deferred_success_;
   Deferred deferred_failure_;
+  WaitList held_flushes_;
+  bool are_flushes_held_ = false;
   unsigned dirty_holders_ = 0;
   Waiter* requests_waiter_ = nullptr;
   std::uint64_t requests_stamp_ = 0;

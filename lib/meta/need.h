@@ -22,6 +22,7 @@ struct Need {
     refcount_growth,  // No refcount block covers the cluster at `offset`.
     file_growth,      // The file must become at least `offset` bytes long.
     round,            // A flush round must complete first.
+    early_write,      // What may be written at any moment must be: too much of it is in memory.
     reclaim,          // The reclaimer must give back what it can.
     turn,             // Nothing: others get a turn of the engine's loop first.
   };

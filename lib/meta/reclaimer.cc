@@ -5,6 +5,12 @@
 #include "meta/metadata.h"
 
 namespace varve {
+namespace {
+
+// Others get a turn of the loop in between.
+constexpr unsigned kStretchesAtOnce = 16;
+
+}  // namespace
 
 void Reclaimer::kick() noexcept {
   if (!is_running_ && metadata_->store.next_reclaimable() != nullptr) {
@@ -41,7 +47,12 @@ void Reclaimer::resume(const Result<void>& result) noexcept {
 }
 
 void Reclaimer::run() noexcept {
+  unsigned stretches = 0;
   while (ClusterStore::Drop* drop = metadata_->store.next_reclaimable()) {
+    if (++stretches > kStretchesAtOnce) {
+      schedule();
+      return;
+    }
     const Answer<Nothing> answer = reclaim(*drop);
     if (const Need* need = answer.need()) {
       metadata_->satisfy(*need, *this);

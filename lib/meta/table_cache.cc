@@ -18,7 +18,15 @@ Bytes TableCache::Table::edit(std::uint64_t begin, std::uint64_t end) noexcept {
     dirty_begin_ = std::min(dirty_begin_, begin);
     dirty_end_ = std::max(dirty_end_, end);
   }
+  is_early_ = false;
   return buffer_.bytes();
+}
+
+Bytes TableCache::Table::edit_early(std::uint64_t begin, std::uint64_t end) noexcept {
+  const bool is_early = !is_dirty() || is_early_;
+  const Bytes bytes = edit(begin, end);
+  is_early_ = is_early;
+  return bytes;
 }
 
 TableCache::TableCache(Storage& storage, Image::Counters& counters, IoTag tag,
@@ -60,6 +68,11 @@ TableCache::Table* TableCache::lookup(HostOffset offset) const noexcept {
   return nullptr;
 }
 
+TableCache::Table* TableCache::find_quietly(HostOffset offset) noexcept {
+  Table* table = lookup(offset);
+  return table == nullptr || table->state_ != Table::State::ready ? nullptr : table;
+}
+
 TableCache::Table* TableCache::find(HostOffset offset) noexcept {
   Table* table = lookup(offset);
   if (table == nullptr || table->state_ != Table::State::ready) {
@@ -85,6 +98,7 @@ void TableCache::unlink(Table& table) noexcept {
   *place = table.hash_next_;
   table.hash_next_ = nullptr;
   set_clean(table);
+  table.is_kept_ = false;
   table.state_ = Table::State::empty;
 }
 
@@ -93,6 +107,7 @@ void TableCache::set_clean(Table& table) noexcept {
     --dirty_count_;
     table.dirty_begin_ = 0;
     table.dirty_end_ = 0;
+    table.is_early_ = false;
   }
 }
 
@@ -124,7 +139,8 @@ TableCache::Table* TableCache::find_victim(const Table* keep) noexcept {
       return table.get();
     }
     const bool is_busy = table->writers_ != 0 || table->is_dirty() ||
-                         table->state_ == Table::State::loading || table.get() == keep;
+                         table->state_ == Table::State::loading || table->is_kept_ ||
+                         table.get() == keep;
     if (!is_busy && (victim == nullptr || table->last_use_ < victim->last_use_)) {
       victim = table.get();
     }
@@ -165,6 +181,22 @@ TableCache::LoadOutcome TableCache::load(HostOffset offset, Waiter& waiter) noex
   }
   table->waiters_.add(waiter);
   return LoadOutcome::started;
+}
+
+TableCache::LoadOutcome TableCache::load_for_walk(HostOffset offset, Waiter& waiter) noexcept {
+  const LoadOutcome outcome = load(offset, waiter);
+  if (outcome == LoadOutcome::started) {
+    Table* table = lookup(offset);
+    table->is_kept_ = true;
+    table->last_use_ = 0;
+  }
+  return outcome;
+}
+
+void TableCache::let_go(HostOffset offset) noexcept {
+  if (Table* table = lookup(offset)) {
+    table->is_kept_ = false;
+  }
 }
 
 void TableCache::loaded(StorageRequest& request, const Result<void>& result) noexcept {
@@ -226,8 +258,19 @@ bool TableCache::forget(HostOffset offset) noexcept {
   return true;
 }
 
+TableCache::Table* TableCache::next_dirty(std::size_t& cursor, bool early_only) noexcept {
+  while (cursor < tables_.size()) {
+    Table& table = *tables_[cursor++];
+    if (table.state_ == Table::State::ready && table.is_dirty() &&
+        (table.is_early_ || !early_only)) {
+      return &table;
+    }
+  }
+  return nullptr;
+}
+
 TableCache::DirtySpan TableCache::begin_write(Table& table) noexcept {
-  const DirtySpan span{table.dirty_begin_, table.dirty_end_};
+  const DirtySpan span = table.dirty_span();
   set_clean(table);
   ++table.writers_;
   return span;
@@ -238,7 +281,8 @@ void TableCache::end_write(HostOffset offset, DirtySpan span, bool written) noex
   VARVE_ASSERT(table != nullptr && table->writers_ != 0);
   --table->writers_;
   if (!written) {
-    static_cast<void>(table->edit(span.begin, span.end));
+    static_cast<void>(span.is_early ? table->edit_early(span.begin, span.end)
+                                    : table->edit(span.begin, span.end));
   }
 }
 

@@ -23,16 +23,23 @@ class TableCache {
   struct DirtySpan {
     std::uint64_t begin = 0;
     std::uint64_t end = 0;
+    bool is_early = false;  // Nothing in it must wait for a round.
   };
   class Table {
    public:
     [[nodiscard]] HostOffset offset() const noexcept { return offset_; }
     [[nodiscard]] ConstBytes bytes() const noexcept { return buffer_.bytes(); }
-    [[nodiscard]] DirtySpan dirty_span() const noexcept { return {dirty_begin_, dirty_end_}; }
+    [[nodiscard]] DirtySpan dirty_span() const noexcept {
+      return {dirty_begin_, dirty_end_, is_early_};
+    }
     [[nodiscard]] bool is_dirty() const noexcept { return dirty_end_ != 0; }
+    // Changed by edit_early only: may be written at any moment.
+    [[nodiscard]] bool is_early() const noexcept { return is_early_; }
 
     // Bytes to change; [begin, end) becomes dirty.
     [[nodiscard]] Bytes edit(std::uint64_t begin, std::uint64_t end) noexcept;
+    // The same for a change that is safe on disk at any moment, before or after everything else.
+    [[nodiscard]] Bytes edit_early(std::uint64_t begin, std::uint64_t end) noexcept;
 
    private:
     friend class TableCache;
@@ -45,6 +52,8 @@ class TableCache {
         0;  // Rounds that are writing a copy of it: reading it back now would be stale.
     std::uint64_t dirty_begin_ = 0;  // Bytes; empty when dirty_end_ is 0.
     std::uint64_t dirty_end_ = 0;
+    bool is_early_ = false;
+    bool is_kept_ = false;
     std::uint64_t last_use_ = 0;
     TableCache* cache_ = nullptr;
     WaitList waiters_;
@@ -65,6 +74,9 @@ class TableCache {
   // The table when it is in memory, else null. No I/O.
   [[nodiscard]] Table* find(HostOffset offset) noexcept;
 
+  // The same for walks over everything: what others use stays more recently used.
+  [[nodiscard]] Table* find_quietly(HostOffset offset) noexcept;
+
   // Whether anything is kept for `offset`, loading included.
   [[nodiscard]] bool holds(HostOffset offset) const noexcept { return lookup(offset) != nullptr; }
 
@@ -74,6 +86,9 @@ class TableCache {
     no_memory,
   };
   LoadOutcome load(HostOffset offset, Waiter& waiter) noexcept;
+  // Loads a table that a walk will come to: not given up before let_go(), the first to go after.
+  LoadOutcome load_for_walk(HostOffset offset, Waiter& waiter) noexcept;
+  void let_go(HostOffset offset) noexcept;
 
   // A table of zeros at `offset`, wholly dirty; null when there is no room (or no memory, which is
   // the same to callers: a round frees tables).
@@ -90,16 +105,10 @@ class TableCache {
   // or a load reads it.
   [[nodiscard]] bool forget(HostOffset offset) noexcept;
 
-  // For rounds: visits dirty tables; marks them clean and busy, or dirty again after a failed
-  // write.
-  template <class Visitor>
-  void for_each_dirty(Visitor&& visit) {
-    for (const auto& table : tables_) {
-      if (table->state_ == Table::State::ready && table->is_dirty()) {
-        visit(*table);
-      }
-    }
-  }
+  // For rounds: the first dirty table in a slot from `cursor` on, only early ones where asked; the
+  // cursor moves behind it. Null: no more.
+  [[nodiscard]] Table* next_dirty(std::size_t& cursor, bool early_only) noexcept;
+  // Marks a table clean and busy; dirty again after a failed write.
   [[nodiscard]] DirtySpan begin_write(Table& table) noexcept;
   void end_write(HostOffset offset, DirtySpan span, bool written) noexcept;
 

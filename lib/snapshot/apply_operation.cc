@@ -2,42 +2,42 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <new>
 #include <utility>
 
 #include "base/failure.h"
+#include "snapshot/facts_table.h"
 
 namespace varve {
 
-ApplyOperation::ApplyOperation(Qcow2Image& image, std::size_t index,
-                               const std::vector<std::uint64_t>& l1, SnapshotTable table)
-    : ControlOperation(image),
-      entry_(image.metadata().snapshots.entries[index]),
-      table_(std::move(table)),
-      share_(image.metadata()),
-      release_(image.metadata()) {
-  const Geometry& geometry = image.metadata().geometry;
-  // Machine state behind the disk never enters the active table.
-  const std::uint64_t entries =
-      std::max<std::uint64_t>(1, geometry.l1_entries_for(entry_.disk_size));
-  new_l1_.assign(entries, 0);
-  for (std::uint64_t i = 0; i < std::min<std::uint64_t>(entries, l1.size()); ++i) {
-    new_l1_[i] = L1Entry(l1[i]).without_copied().raw();
+ApplyOperation::ApplyOperation(Qcow2Image& image, const SnapshotEntry& entry)
+    : ControlOperation(image), entry_(entry), walk_(image.metadata()) {}
+
+Result<void> ApplyOperation::take_up() {
+  table_ = metadata().snapshots;
+  const std::optional<std::size_t> index = find_same_snapshot(table_, entry_);
+  if (!index) {
+    return failure(ErrorCode::not_found, "the snapshot has been deleted");
   }
-  next_ = L1Table(new_l1_, HostOffset());
-  old_l1_.reserve(image.metadata().l1.size());
+  return make_applied(table_, *index);
+}
+
+SnapshotPhase ApplyOperation::phase() const noexcept {
+  if (step_ < Step::sharing) {
+    return SnapshotPhase::preparing;
+  }
+  if (step_ < Step::switching || step_ >= Step::undoing) {
+    return SnapshotPhase::walking;
+  }
+  return step_ <= Step::publishing ? SnapshotPhase::publishing : SnapshotPhase::reclaiming;
 }
 
 ControlOperation::Progress ApplyOperation::perform() noexcept {
   switch (step_) {
     case Step::first_write:
       return do_first_write();
-    case Step::closing_gate:
-      return close_gate();
-    case Step::flushing_old:
-    case Step::settling:
-    case Step::flushing:
-    case Step::undo_flushing:
-      return flush_round();
+    case Step::loading_l1:
+      return take_l1();
     case Step::claiming_l1:
       return claim_run(metadata().geometry.clusters_for(new_l1_.size() * 8), l1_run_);
     case Step::claiming_table:
@@ -46,22 +46,37 @@ ControlOperation::Progress ApplyOperation::perform() noexcept {
       is_dirty_taken_ = true;
       return take_dirty();
     case Step::sharing:
+    case Step::sharing_rest:
       return share();
+    case Step::closing_gate:
+      return close_gate();
+    case Step::switching:
+      switch_in_memory();
+      return Progress::next;
+    case Step::settling:
+      return walk_.needs_round() ? flush_round() : write_early();
+    case Step::flushing:
+    case Step::undo_flushing:
+      return flush_round();
     case Step::writing_roots:
       return write_roots();
     case Step::roots_barrier:
       return barrier();
     case Step::publishing:
-      return publish();
+      return publish_root();
     case Step::releasing:
       return release();
+    case Step::reclaiming:
+      return reclaim();
     case Step::clearing_dirty:
     case Step::undo_clearing:
       return is_dirty_taken_ ? clear_dirty() : Progress::next;
     case Step::undoing:
       return undo();
     case Step::giving_back:
-      return give_back();
+      release_run(l1_run_);
+      release_run(table_run());
+      return Progress::next;
     case Step::end:
       break;
   }
@@ -71,50 +86,97 @@ ControlOperation::Progress ApplyOperation::perform() noexcept {
 bool ApplyOperation::step_done() noexcept {
   const bool is_last = step_ == Step::clearing_dirty || step_ == Step::undo_clearing;
   step_ = is_last ? Step::end : static_cast<Step>(static_cast<std::uint8_t>(step_) + 1);
-  if (is_last) {
-    open_gate();
-  }
   return !is_last;
 }
 
 bool ApplyOperation::step_failed() noexcept {
-  if (step_ >= Step::publishing || step_ == Step::taking_dirty) {
-    open_gate();
+  if (step_ >= Step::switching && step_ <= Step::publishing) {
+    // Memory and file hold different disks, and the way between them is lost.
+    metadata().commit.poison();
+    let_go();
+    return false;
+  }
+  open_gate();
+  if (step_ > Step::publishing || step_ == Step::taking_dirty) {
     return false;
   }
   step_ = is_dirty_taken_ ? Step::undoing : Step::giving_back;
   return true;
 }
 
+void ApplyOperation::let_go() noexcept {
+  open_gate();
+  if (is_switched_) {
+    metadata().let_flushes_go();
+  }
+}
+
+// Machine state behind the disk never enters the active table. All the memory that is needed later
+// is had here.
+ControlOperation::Progress ApplyOperation::take_l1() noexcept {
+  const Progress progress = load_l1(entry_, snapshot_l1_);
+  if (progress != Progress::next) {
+    return progress;
+  }
+  const std::uint64_t entries =
+      std::max<std::uint64_t>(1, metadata().geometry.l1_entries_for(entry_.disk_size));
+  try {
+    new_l1_.assign(entries, 0);
+    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(entries, snapshot_l1_.size()); ++i) {
+      new_l1_[i] = L1Entry(snapshot_l1_[i]).without_copied().raw();
+    }
+    added_.assign(entries, false);
+    other_l1_ = L1Table(new_l1_, HostOffset());
+  } catch (const std::bad_alloc&) {
+    return fail(failure(ErrorCode::no_memory, "cannot allocate an L1 table"));
+  }
+  return Progress::next;
+}
+
+// +1 on what only the new disk has; slots that lead to the same table cancel. The guest may make
+// them differ meanwhile: the rest is done behind the gate.
+ControlOperation::Progress ApplyOperation::share() noexcept {
+  return run_walk(walk_, {.change = TreeWalk::Change::add,
+                          .l1 = &new_l1_,
+                          .where = entry_.l1_offset,
+                          .other = &metadata().l1.entries(),
+                          .added = &added_});
+}
+
 ControlOperation::Progress ApplyOperation::close_gate() noexcept {
   return once([this] {
     is_gate_closed_ = true;
+    pause_.emplace();
     image().close_gate(*this);
   });
 }
 
 void ApplyOperation::open_gate() noexcept {
   if (std::exchange(is_gate_closed_, false)) {
+    note_pause(pause_->nanoseconds());
     image().open_gate();
   }
 }
 
-// +1 on what only the new disk has; slots that lead to the same table cancel.
-ControlOperation::Progress ApplyOperation::share() noexcept {
-  if (!is_walk_begun_) {
-    is_walk_begun_ = true;
-    old_l1_ = metadata().l1.entries();
-    old_l1_offset_ = metadata().l1.offset();
-    if (const Result<void> begun = share_.begin(new_l1_, entry_.l1_offset, &old_l1_); !begun) {
-      return fail(begun.error());
-    }
-  }
-  return ask(share_.advance());
+void ApplyOperation::switch_in_memory() noexcept {
+  Metadata& all = metadata();
+  all.commit.hold_l1(true);
+  all.store.hold_drops();
+  all.hold_flushes();
+  is_switched_ = true;
+  other_l1_.set_offset(all.geometry.offset_of(l1_run_.first));
+  std::swap(all.l1, other_l1_);
+  all.header.virtual_size = entry_.disk_size;
+  all.header.l1_entries = static_cast<std::uint32_t>(new_l1_.size());
+  all.header.l1_offset = all.l1.offset();
+  note_usable();
+  open_gate();
 }
 
+// As it was at the switch; what changed since is written by later rounds.
 ControlOperation::Progress ApplyOperation::write_roots() noexcept {
   if (is_step_new()) {
-    Result<void> staged = stage_l1(new_l1_, l1_run_);
+    Result<void> staged = stage_l1({&new_l1_}, l1_run_);
     staged = staged ? stage_table(table_) : staged;
     if (!staged) {
       return fail(staged.error());
@@ -124,7 +186,7 @@ ControlOperation::Progress ApplyOperation::write_roots() noexcept {
 }
 
 // One header write: size, L1 size and offset, and the snapshot table together (O5).
-ControlOperation::Progress ApplyOperation::publish() noexcept {
+ControlOperation::Progress ApplyOperation::publish_root() noexcept {
   const Progress progress = once([this] {
     update().patch = HeaderPatch();
     update().patch.set<std::uint64_t>(offsetof(RawHeader, virtual_size), entry_.disk_size);
@@ -136,61 +198,37 @@ ControlOperation::Progress ApplyOperation::publish() noexcept {
     submit_header();
   });
   if (progress == Progress::next) {
-    switch_in_memory();
-    open_gate();
+    l1_run_ = ClusterRun();
+    is_switched_ = false;
+    adopt_table(std::move(table_));
+    metadata().commit.hold_l1(false);
+    metadata().store.let_drops_go();
+    metadata().reclaimer.kick();
+    metadata().let_flushes_go();
   }
   return progress;
 }
 
-void ApplyOperation::switch_in_memory() noexcept {
-  Metadata& all = metadata();
-  next_.set_offset(all.geometry.offset_of(l1_run_.first));
-  all.l1 = std::move(next_);
-  all.header.virtual_size = entry_.disk_size;
-  all.header.l1_entries = static_cast<std::uint32_t>(new_l1_.size());
-  all.header.l1_offset = all.l1.offset();
-  l1_run_ = ClusterRun();
-  adopt_table(std::move(table_));
-  is_walk_begun_ = false;
-}
-
-// -1 on what only the old disk had.
+// -1 on what only the old disk had. Nothing of it becomes the new disk's own: that is shared with
+// the snapshot.
 ControlOperation::Progress ApplyOperation::release() noexcept {
   const Geometry& geometry = metadata().geometry;
-  if (!is_walk_begun_) {
-    is_walk_begun_ = true;
-    const Result<void> begun = release_.begin(old_l1_, old_l1_offset_, &new_l1_, nullptr);
-    if (!begun) {
-      return fail(begun.error());
-    }
-  }
-  const Progress progress = ask(release_.advance());
-  if (progress == Progress::next && !old_l1_.empty()) {
+  const Progress progress = run_walk(walk_, {.change = TreeWalk::Change::drop,
+                                             .l1 = &other_l1_.entries(),
+                                             .where = other_l1_.offset(),
+                                             .other = &new_l1_});
+  if (progress == Progress::next && other_l1_.size() != 0) {
     metadata().store.release(
-        {geometry.cluster_of(old_l1_offset_), geometry.clusters_for(old_l1_.size() * 8)});
+        {geometry.cluster_of(other_l1_.offset()), geometry.clusters_for(other_l1_.size() * 8)});
   }
   return progress;
 }
 
 ControlOperation::Progress ApplyOperation::undo() noexcept {
-  if (!is_undo_begun_) {
-    is_undo_begun_ = true;
-    undo_end_ = share_.position();
-    if (!is_walk_begun_) {
-      return Progress::next;
-    }
-    const Result<void> begun = release_.begin(new_l1_, entry_.l1_offset, &old_l1_, &undo_end_);
-    if (!begun) {
-      return fail(begun.error());
-    }
-  }
-  return is_walk_begun_ ? ask(release_.advance()) : Progress::next;
-}
-
-ControlOperation::Progress ApplyOperation::give_back() noexcept {
-  release_run(l1_run_);
-  release_run(table_run());
-  return Progress::next;
+  return run_walk(walk_, {.change = TreeWalk::Change::drop,
+                          .l1 = &new_l1_,
+                          .where = entry_.l1_offset,
+                          .added = &added_});
 }
 
 }  // namespace varve

@@ -1,46 +1,52 @@
 // Applying a snapshot: the disk becomes what it was then; the snapshot stays.
 //
 // Step transitions:
-//   first_write -> closing_gate -> flushing_old -> claiming_l1 -> claiming_table -> taking_dirty ->
-//   sharing -> settling -> writing_roots
-//   -> roots_barrier -> publishing (the gate opens) -> releasing -> flushing -> clearing_dirty ->
-//   end
+//   first_write -> loading_l1 -> claiming_l1 -> claiming_table -> taking_dirty -> sharing ->
+//   closing_gate -> sharing_rest -> switching (the new disk is served from here on) -> settling ->
+//   writing_roots -> roots_barrier -> publishing -> releasing -> reclaiming -> flushing ->
+//   clearing_dirty -> end
 // Failure before taking_dirty: -> giving_back -> end
-// Failure before publishing:   -> undoing -> undo_flushing -> giving_back -> undo_clearing -> end
-// The switch never comes before the new tree's own references are durable: else the next write
-// would destroy the snapshot. Requests wait from closing_gate until the switch; what completed
-// before belongs to the old disk.
+// Failure before switching:    -> undoing -> undo_flushing -> giving_back -> undo_clearing -> end
+// Failure from switching to publishing: the image is poisoned, the file holds the old disk.
+//
+// The new tree gets its own references while the old disk still runs, so that whatever keeps it
+// from being applied is found before anything is changed, and the header never names a tree without
+// them: else the next write would destroy the snapshot. Only tables that differ are walked.
+// Requests wait from closing_gate to switching; what completed before belongs to the old disk.
+// Between switching and publishing the file still holds the old disk: no L1 sector is written,
+// nothing that was dropped is given back, and flushes wait (O5).
 #pragma once
 
+#include <optional>
 #include <vector>
 
-#include "meta/release_walk.h"
-#include "meta/share_walk.h"
 #include "snapshot/control_operation.h"
 
 namespace varve {
 
 class ApplyOperation final : public ControlOperation {
  public:
-  // `l1` is the snapshot's, `table` the one that tells that it was applied. REQUIRES: index is in
-  // the table.
-  ApplyOperation(Qcow2Image& image, std::size_t index, const std::vector<std::uint64_t>& l1,
-                 SnapshotTable table);
+  // The snapshot is looked up again when the operation's turn has come.
+  ApplyOperation(Qcow2Image& image, const SnapshotEntry& entry);
+  ~ApplyOperation() override { run_out(); }
 
  private:
   enum class Step : std::uint8_t {
     first_write,
-    closing_gate,
-    flushing_old,
+    loading_l1,
     claiming_l1,
     claiming_table,
     taking_dirty,
     sharing,
+    closing_gate,
+    sharing_rest,
+    switching,
     settling,
     writing_roots,
     roots_barrier,
     publishing,
     releasing,
+    reclaiming,
     flushing,
     clearing_dirty,
     undoing,
@@ -49,34 +55,39 @@ class ApplyOperation final : public ControlOperation {
     undo_clearing,
     end,
   };
+  Result<void> take_up() override;
   Progress perform() noexcept override;
   bool step_done() noexcept override;
   bool step_failed() noexcept override;
-  Progress close_gate() noexcept;
+  void let_go() noexcept override;
+  void stop() noexcept override { walk_.stop(); }
+  [[nodiscard]] SnapshotPhase phase() const noexcept override;
+  [[nodiscard]] bool can_cancel() const noexcept override { return step_ < Step::switching; }
+  [[nodiscard]] SnapshotProgress walked() const noexcept override { return progress_of(walk_); }
+  Progress take_l1() noexcept;
   Progress share() noexcept;
-  Progress write_roots() noexcept;
-  Progress publish() noexcept;
+  Progress close_gate() noexcept;
+  void open_gate() noexcept;
   void switch_in_memory() noexcept;
+  Progress write_roots() noexcept;
+  Progress publish_root() noexcept;
   Progress release() noexcept;
   Progress undo() noexcept;
-  Progress give_back() noexcept;
-  void open_gate() noexcept;
 
   Step step_ = Step::first_write;
   SnapshotEntry entry_;
-  SnapshotTable table_;
+  SnapshotTable table_;  // Tells that the disk stands on this snapshot.
+  std::vector<std::uint64_t> snapshot_l1_;
   std::vector<std::uint64_t> new_l1_;  // COPIED cleared: everything is shared with the snapshot.
-  std::vector<std::uint64_t> old_l1_;
-  HostOffset old_l1_offset_;
-  L1Table next_;  // Made beforehand: the switch cannot fail.
+  std::vector<bool> added_;            // The slots of new_l1_ whose trees have their references.
+  L1Table other_l1_;  // The new one until the switch, made beforehand: the switch cannot fail. Then
+                      // the old one.
   ClusterRun l1_run_;
-  ShareWalk share_;
-  ReleaseWalk release_;
-  WalkPosition undo_end_;
+  TreeWalk walk_;
+  std::optional<Stopwatch> pause_;
   bool is_gate_closed_ = false;
   bool is_dirty_taken_ = false;
-  bool is_walk_begun_ = false;
-  bool is_undo_begun_ = false;
+  bool is_switched_ = false;
 };
 
 }  // namespace varve

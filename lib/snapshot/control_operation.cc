@@ -10,34 +10,137 @@
 #include "meta/blocking_waiter.h"
 
 namespace varve {
+namespace {
 
-Result<void> ControlOperation::begin(Waiter& done) noexcept {
+Error cancelled() noexcept {
+  return failure(ErrorCode::cancelled, "the operation was cancelled");
+}
+
+}  // namespace
+
+ControlOperation::ControlOperation(Qcow2Image& image) noexcept
+    : SnapshotOperation(image.storage().engine()),
+      image_(&image),
+      metadata_(&image.metadata()),
+      engine_(&image.storage().engine()),
+      batch_(metadata_->counters) {}
+
+Result<void> ControlOperation::begin(const OperationOptions& options) noexcept {
+  if (image_->is_closed()) {
+    return failure(ErrorCode::invalid_argument, "the image is closed");
+  }
   if (!metadata_->is_writable) {
     return failure(ErrorCode::read_only, "the image is open read-only");
   }
   if (metadata_->commit.is_poisoned()) {
     return failure(ErrorCode::poisoned, "an earlier flush failed; reopen the image");
   }
-  if (metadata_->has_control_operation) {
-    return failure(ErrorCode::busy, "another control operation is under way");
-  }
   if (metadata_->header.has_data_file()) {
     return failure(ErrorCode::unsupported,
                    "images with an external data file have no internal snapshots");
   }
-  metadata_->has_control_operation = true;
-  done_ = &done;
-  metadata_->defer(*this, {});
+  options_ = options;
+  watch_ = Stopwatch();
+  if (metadata_->control.try_take()) {
+    if (const Result<void> taken = take_turn(); !taken) {
+      metadata_->give_back_control();
+      return taken;
+    }
+    stage_ = Stage::running;
+    metadata_->defer(*this, {});
+  } else if (options.wait_for_turn) {
+    stage_ = Stage::queued;
+    metadata_->control.wait(*this);
+  } else {
+    return failure(ErrorCode::busy, "another control operation is under way");
+  }
+  image_->control_tasks.push_back(*this);
   return {};
 }
 
-Result<void> ControlOperation::run_to_end() noexcept {
-  BlockingWaiter waiter(metadata_->file->engine());
-  VARVE_TRY(begin(waiter));
-  return waiter.wait();
+Result<void> ControlOperation::take_turn() noexcept {
+  try {
+    return take_up();
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot allocate a snapshot operation");
+  }
+}
+
+void ControlOperation::run_out() noexcept {
+  options_.changed = nullptr;
+  cancel();
+  while (stage_ == Stage::queued || stage_ == Stage::running) {
+    engine_->wait();
+  }
+}
+
+SnapshotProgress ControlOperation::progress() const noexcept {
+  if (stage_ == Stage::running) {
+    SnapshotProgress now = walked();
+    now.phase = phase();
+    return now;
+  }
+  SnapshotProgress now;
+  now.phase = stage_ == Stage::done ? SnapshotPhase::done : SnapshotPhase::queued;
+  return now;
+}
+
+Result<void> ControlOperation::freeze() noexcept {
+  return failure(ErrorCode::invalid_argument, "only a creation that is ready can be frozen");
+}
+
+Result<void> ControlOperation::publish() noexcept {
+  return failure(ErrorCode::invalid_argument, "only a frozen creation can be published");
+}
+
+void ControlOperation::cancel() noexcept {
+  if (stage_ == Stage::running && can_cancel()) {
+    is_cancelled_ = true;
+    stop();
+    go_on();
+  } else if (stage_ == Stage::queued && !is_cancelled_) {
+    is_cancelled_ = true;
+    if (metadata_->control.withdraw(*this)) {
+      // It never had the slot: told from the loop, like every end.
+      stage_ = Stage::running;
+      is_withdrawn_ = true;
+      metadata_->defer(*this, {});
+    }
+  }
+}
+
+ControlOperation::Progress ControlOperation::park() noexcept {
+  is_parked_ = true;
+  return Progress::wait;
+}
+
+void ControlOperation::go_on() noexcept {
+  if (std::exchange(is_parked_, false)) {
+    metadata_->defer(*this, {});
+  }
+}
+
+void ControlOperation::turn_has_come() noexcept {
+  stage_ = Stage::running;
+  const Result<void> taken = is_cancelled_ ? Result<void>() : take_turn();
+  if (is_cancelled_ || !taken) {
+    error_ = is_cancelled_ ? cancelled() : taken.error();
+    end();
+    return;
+  }
+  advance();
 }
 
 void ControlOperation::resume(const Result<void>& result) noexcept {
+  if (is_withdrawn_) {
+    error_ = cancelled();
+    end();
+    return;
+  }
+  if (stage_ == Stage::queued) {
+    turn_has_come();
+    return;
+  }
   if (!result) {
     is_started_ = false;
     if (is_unknown_after_failure_) {
@@ -56,28 +159,63 @@ void ControlOperation::resume(const Result<void>& result) noexcept {
 
 void ControlOperation::advance() noexcept {
   while (true) {
+    notify();
+    if (metadata_->commit.is_poisoned()) {
+      static_cast<void>(fail(failure(ErrorCode::poisoned, "a flush failed; reopen the image")));
+      let_go();
+      break;
+    }
     bool goes_on = true;
-    switch (perform()) {
-      case Progress::wait:
-        return;
-      case Progress::next:
-        goes_on = step_done();
-        break;
-      case Progress::failed:
-        is_started_ = false;
-        goes_on = step_failed();
-        break;
+    // What was started and has come to its end is taken note of first.
+    if (is_cancelled_ && can_cancel() && !is_started_) {
+      is_cancelled_ = false;
+      static_cast<void>(fail(cancelled()));
+      goes_on = step_failed();
+    } else {
+      switch (perform()) {
+        case Progress::wait:
+          return;
+        case Progress::next:
+          goes_on = step_done();
+          break;
+        case Progress::failed:
+          is_started_ = false;
+          goes_on = step_failed();
+          break;
+      }
     }
     if (!goes_on) {
-      end();
+      break;
+    }
+  }
+  end();
+}
+
+// Phases the caller has not heard of yet; what it does about one may lead to the next. After `done`
+// this object may be gone.
+void ControlOperation::notify() noexcept {
+  while (progress().phase != notified_) {
+    const SnapshotPhase now = progress().phase;
+    notified_ = now;
+    if (options_.changed != nullptr) {
+      options_.changed(*this, options_.owner);
+    }
+    if (now == SnapshotPhase::done) {
       return;
     }
   }
 }
 
+// The caller may destroy the operation inside the last notification.
 void ControlOperation::end() noexcept {
-  metadata_->has_control_operation = false;
-  done_->resume(error_ ? Result<void>(*error_) : Result<void>());
+  stage_ = Stage::done;
+  result_ = error_ ? Result<void>(*error_) : Result<void>();
+  times_.total_nanoseconds = watch_.nanoseconds();
+  List<ControlTask>::remove(*this);
+  if (!is_withdrawn_) {
+    metadata_->give_back_control();
+  }
+  notify();
 }
 
 ControlOperation::Progress ControlOperation::fail(const Error& error) noexcept {
@@ -85,8 +223,10 @@ ControlOperation::Progress ControlOperation::fail(const Error& error) noexcept {
     error_ = error;
   }
   batch_.clear();
-  reserved_ = ClusterRun();
-  metadata_->store.end_reservation();
+  if (reserved_.count != 0) {
+    reserved_ = ClusterRun();
+    metadata_->store.end_reservation();
+  }
   return Progress::failed;
 }
 
@@ -108,6 +248,26 @@ ControlOperation::Progress ControlOperation::do_first_write() noexcept {
 
 ControlOperation::Progress ControlOperation::flush_round() noexcept {
   return once([this] { metadata_->commit.flush(*this); });
+}
+
+ControlOperation::Progress ControlOperation::write_early() noexcept {
+  return once([this] { metadata_->commit.write_early(*this); });
+}
+
+ControlOperation::Progress ControlOperation::run_walk(TreeWalk& walk,
+                                                      const TreeWalk::Plan& plan) noexcept {
+  return once([&] { walk.start(plan, *this); });
+}
+
+ControlOperation::Progress ControlOperation::reclaim() noexcept {
+  return once([this] { metadata_->reclaimer.wait_idle(*this); });
+}
+
+SnapshotProgress ControlOperation::progress_of(const TreeWalk& walk) const noexcept {
+  SnapshotProgress progress;
+  progress.clusters_done = walk.tables_done() * metadata_->geometry.l2_entries();
+  progress.clusters_total = walk.tables_total() * metadata_->geometry.l2_entries();
+  return progress;
 }
 
 ControlOperation::Progress ControlOperation::take_dirty() noexcept {
@@ -179,7 +339,7 @@ ControlOperation::Progress ControlOperation::claim_run(std::uint64_t count,
     return Progress::next;
   }
   const Progress progress = ask(ask_for_run(count, run));
-  if (progress != Progress::wait) {
+  if (progress == Progress::next) {
     reserved_ = ClusterRun();
     metadata_->store.end_reservation();
   }
@@ -215,14 +375,18 @@ ControlOperation::Progress ControlOperation::write_table(const SnapshotTable& ta
   return run_batch();
 }
 
-Result<void> ControlOperation::stage_l1(const std::vector<std::uint64_t>& entries,
-                                        ClusterRun run) noexcept {
+Result<void> ControlOperation::stage_l1(
+    std::initializer_list<const std::vector<std::uint64_t>*> parts, ClusterRun run) noexcept {
   if (run.count == 0) {
     return {};
   }
   l1_bytes_ = VARVE_TRY(Buffer::allocate_zeroed(run.count * metadata_->geometry.cluster_bytes()));
-  for (std::uint64_t i = 0; i < entries.size(); ++i) {
-    store_be(l1_bytes_.bytes(), i * 8, entries[i]);
+  std::uint64_t at = 0;
+  for (const std::vector<std::uint64_t>* part : parts) {
+    for (const std::uint64_t entry : *part) {
+      store_be(l1_bytes_.bytes(), at, L1Entry(entry).without_copied().raw());
+      at += sizeof(entry);
+    }
   }
   return batch_.write(*metadata_->file, IoTag::l1, metadata_->geometry.offset_of(run.first),
                       l1_bytes_.bytes());
@@ -250,26 +414,84 @@ void ControlOperation::adopt_table(SnapshotTable&& table) noexcept {
   table_run_ = ClusterRun();
 }
 
-Result<std::vector<std::uint64_t>> load_snapshot_l1(Metadata& metadata,
-                                                    const SnapshotEntry& entry) noexcept {
+namespace {
+
+// Where the table lies, before anything is allocated for it.
+Result<std::uint64_t> l1_bytes_of(const Metadata& metadata, const SnapshotEntry& entry) noexcept {
   const std::uint64_t bytes = std::uint64_t{entry.l1_entries} * 8;
   if (!range_fits(entry.l1_offset.value(), bytes, round_up(metadata.file->size(), kSectorBytes))) {
     return corrupt_at(Corruption::table_beyond_end_of_file, IoTag::l1, entry.l1_offset.value(),
                       "the snapshot's L1 table ends beyond the end of the file; its end",
                       entry.l1_offset.value() + bytes, metadata.file->size());
   }
+  return bytes;
+}
+
+Result<void> parse_l1(const Metadata& metadata, const SnapshotEntry& entry, ConstBytes bytes,
+                      std::vector<std::uint64_t>& l1) noexcept {
+  for (std::uint64_t i = 0; i < l1.size(); ++i) {
+    l1[i] = load_be<std::uint64_t>(bytes, i * 8);
+    VARVE_TRY(L1Entry(l1[i]).validate(metadata.geometry, entry.l1_offset + i * 8));
+  }
+  return {};
+}
+
+}  // namespace
+
+ControlOperation::Progress ControlOperation::load_l1(const SnapshotEntry& entry,
+                                                     std::vector<std::uint64_t>& l1) noexcept {
+  if (is_step_new()) {
+    const Result<void> staged = [&]() -> Result<void> {
+      const std::uint64_t bytes = VARVE_TRY(l1_bytes_of(*metadata_, entry));
+      l1_bytes_ = VARVE_TRY(Buffer::allocate(bytes));
+      if (bytes != 0) {
+        VARVE_TRY(batch_.read(*metadata_->file, IoTag::l1, entry.l1_offset, l1_bytes_.bytes()));
+      }
+      try {
+        l1.assign(entry.l1_entries, 0);
+      } catch (const std::bad_alloc&) {
+        return failure(ErrorCode::no_memory, "cannot load the snapshot's L1 table");
+      }
+      return {};
+    }();
+    if (!staged) {
+      return fail(staged.error());
+    }
+  }
+  const Progress progress = run_batch();
+  if (progress == Progress::next) {
+    const Result<void> parsed = parse_l1(*metadata_, entry, l1_bytes_.bytes(), l1);
+    l1_bytes_ = Buffer();
+    return parsed ? Progress::next : fail(parsed.error());
+  }
+  return progress;
+}
+
+std::optional<std::size_t> find_same_snapshot(const SnapshotTable& table,
+                                              const SnapshotEntry& entry) noexcept {
+  for (std::size_t i = 0; i < table.entries.size(); ++i) {
+    const SnapshotEntry& other = table.entries[i];
+    if (other.id == entry.id && other.l1_offset == entry.l1_offset &&
+        other.l1_entries == entry.l1_entries && other.date_seconds == entry.date_seconds &&
+        other.date_nanoseconds == entry.date_nanoseconds) {
+      return i;
+    }
+  }
+  return std::nullopt;
+}
+
+Result<std::vector<std::uint64_t>> load_snapshot_l1(Metadata& metadata,
+                                                    const SnapshotEntry& entry) noexcept {
+  const std::uint64_t bytes = VARVE_TRY(l1_bytes_of(metadata, entry));
   try {
     std::vector<std::uint64_t> l1(entry.l1_entries);
     Buffer buffer = VARVE_TRY(Buffer::allocate(bytes));
-    Batch batch(metadata.counters);
     if (bytes != 0) {
+      Batch batch(metadata.counters);
       VARVE_TRY(batch.read(*metadata.file, IoTag::l1, entry.l1_offset, buffer.bytes()));
       VARVE_TRY(batch.run());
     }
-    for (std::uint64_t i = 0; i < l1.size(); ++i) {
-      l1[i] = load_be<std::uint64_t>(buffer.bytes(), i * 8);
-      VARVE_TRY(L1Entry(l1[i]).validate(metadata.geometry, entry.l1_offset + i * 8));
-    }
+    VARVE_TRY(parse_l1(metadata, entry, buffer.bytes(), l1));
     return l1;
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot load the snapshot's L1 table");

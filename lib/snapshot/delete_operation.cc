@@ -1,24 +1,55 @@
 #include "snapshot/delete_operation.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "base/failure.h"
+#include "base/try.h"
+#include "snapshot/facts_table.h"
 
 namespace varve {
 
-DeleteOperation::DeleteOperation(Qcow2Image& image, std::size_t index,
-                                 std::vector<std::uint64_t> l1, SnapshotTable table)
-    : ControlOperation(image),
-      table_(std::move(table)),
-      entry_(image.metadata().snapshots.entries[index]),
-      l1_(std::move(l1)),
-      release_(image.metadata()) {}
+DeleteOperation::DeleteOperation(Qcow2Image& image, const SnapshotEntry& entry)
+    : ControlOperation(image), entry_(entry), walk_(image.metadata()) {}
+
+Result<void> DeleteOperation::take_up() {
+  table_ = metadata().snapshots;
+  const std::optional<std::size_t> index = find_same_snapshot(table_, entry_);
+  if (!index) {
+    return failure(ErrorCode::not_found, "the snapshot has been deleted");
+  }
+  const std::vector<HostOffset>& open = image().open_snapshots;
+  if (std::find(open.begin(), open.end(), entry_.l1_offset) != open.end()) {
+    return failure(ErrorCode::busy, "the snapshot is open");
+  }
+  VARVE_TRY(erase_snapshot(table_, *index));
+  image().snapshot_in_deletion = entry_.l1_offset;
+  return {};
+}
+
+void DeleteOperation::let_go() noexcept {
+  image().snapshot_in_deletion.reset();
+}
+
+SnapshotPhase DeleteOperation::phase() const noexcept {
+  if (step_ < Step::publishing || step_ == Step::giving_back) {
+    return SnapshotPhase::preparing;
+  }
+  return step_ == Step::publishing ? SnapshotPhase::publishing : SnapshotPhase::reclaiming;
+}
 
 ControlOperation::Progress DeleteOperation::perform() noexcept {
   switch (step_) {
     case Step::first_write:
       return do_first_write();
+    case Step::loading_l1:
+      return load_l1(entry_, l1_);
     case Step::claiming_table:
       return table_.entries.empty() ? Progress::next : claim_table(table_);
     case Step::settling:
+      return write_early();
+    case Step::reclaiming:
+      return reclaim();
     case Step::flushing:
       return flush_round();
     case Step::writing_table:
@@ -26,7 +57,7 @@ ControlOperation::Progress DeleteOperation::perform() noexcept {
     case Step::table_barrier:
       return barrier();
     case Step::publishing:
-      return publish();
+      return publish_root();
     case Step::draining:
       return wait_for_requests();
     case Step::walking:
@@ -45,11 +76,15 @@ ControlOperation::Progress DeleteOperation::perform() noexcept {
 bool DeleteOperation::step_done() noexcept {
   const bool is_last = step_ == Step::clearing_dirty || step_ == Step::giving_back;
   step_ = is_last ? Step::end : static_cast<Step>(static_cast<std::uint8_t>(step_) + 1);
+  if (is_last) {
+    let_go();
+  }
   return !is_last;
 }
 
 bool DeleteOperation::step_failed() noexcept {
   if (step_ >= Step::publishing) {
+    let_go();
     return false;
   }
   step_ = Step::giving_back;
@@ -57,7 +92,7 @@ bool DeleteOperation::step_failed() noexcept {
 }
 
 // One header write: the table without the entry, and the dirty bit under which the counts follow.
-ControlOperation::Progress DeleteOperation::publish() noexcept {
+ControlOperation::Progress DeleteOperation::publish_root() noexcept {
   const Progress progress = once([this] {
     update().patch = HeaderPatch();
     patch_table(table_, update().patch);
@@ -66,19 +101,17 @@ ControlOperation::Progress DeleteOperation::publish() noexcept {
   });
   if (progress == Progress::next) {
     adopt_table(std::move(table_));
+    image().snapshot_in_deletion.reset();
+    note_usable();
   }
   return progress;
 }
 
 ControlOperation::Progress DeleteOperation::walk() noexcept {
-  if (!is_walk_begun_) {
-    is_walk_begun_ = true;
-    if (const Result<void> begun = release_.begin(l1_, entry_.l1_offset, nullptr, nullptr);
-        !begun) {
-      return fail(begun.error());
-    }
-  }
-  const Progress progress = ask(release_.advance());
+  const Progress progress = run_walk(walk_, {.change = TreeWalk::Change::drop,
+                                             .l1 = &l1_,
+                                             .where = entry_.l1_offset,
+                                             .sets_flags = true});
   if (progress == Progress::next && !l1_.empty()) {
     const Geometry& geometry = metadata().geometry;
     metadata().store.release(

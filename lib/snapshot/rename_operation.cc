@@ -2,11 +2,26 @@
 
 #include <utility>
 
+#include "base/failure.h"
+
 namespace varve {
 
-RenameOperation::RenameOperation(Qcow2Image& image, std::size_t index, std::string new_name)
-    : ControlOperation(image), table_(image.metadata().snapshots) {
-  table_.entries[index].name = std::move(new_name);
+RenameOperation::RenameOperation(Qcow2Image& image, const SnapshotEntry& entry,
+                                 std::string new_name)
+    : ControlOperation(image), entry_(entry), new_name_(std::move(new_name)) {}
+
+Result<void> RenameOperation::take_up() {
+  table_ = metadata().snapshots;
+  const std::optional<std::size_t> index = find_same_snapshot(table_, entry_);
+  if (!index) {
+    return failure(ErrorCode::not_found, "the snapshot has been deleted");
+  }
+  table_.entries[*index].name = new_name_;
+  return {};
+}
+
+SnapshotPhase RenameOperation::phase() const noexcept {
+  return step_ == Step::publishing ? SnapshotPhase::publishing : SnapshotPhase::preparing;
 }
 
 ControlOperation::Progress RenameOperation::perform() noexcept {
@@ -22,7 +37,7 @@ ControlOperation::Progress RenameOperation::perform() noexcept {
     case Step::table_barrier:
       return barrier();
     case Step::publishing:
-      return publish();
+      return publish_root();
     case Step::giving_back:
       release_run(table_run());
       return Progress::next;
@@ -46,7 +61,7 @@ bool RenameOperation::step_failed() noexcept {
   return true;
 }
 
-ControlOperation::Progress RenameOperation::publish() noexcept {
+ControlOperation::Progress RenameOperation::publish_root() noexcept {
   const Progress progress = once([this] {
     update().patch = HeaderPatch();
     patch_table(table_, update().patch);

@@ -12,8 +12,8 @@ namespace varve {
 
 class RenameOperation final : public ControlOperation {
  public:
-  // REQUIRES: index is in the table.
-  RenameOperation(Qcow2Image& image, std::size_t index, std::string new_name);
+  RenameOperation(Qcow2Image& image, const SnapshotEntry& entry, std::string new_name);
+  ~RenameOperation() override { run_out(); }
 
  private:
   enum class Step : std::uint8_t {
@@ -26,13 +26,18 @@ class RenameOperation final : public ControlOperation {
     giving_back,
     end,
   };
+  Result<void> take_up() override;
   Progress perform() noexcept override;
   bool step_done() noexcept override;
   bool step_failed() noexcept override;
-  Progress publish() noexcept;
+  [[nodiscard]] SnapshotPhase phase() const noexcept override;
+  [[nodiscard]] bool can_cancel() const noexcept override { return step_ < Step::publishing; }
+  Progress publish_root() noexcept;
 
   Step step_ = Step::first_write;
-  SnapshotTable table_;
+  SnapshotEntry entry_;
+  std::string new_name_;
+  SnapshotTable table_;  // With the new name.
 };
 
 }  // namespace varve

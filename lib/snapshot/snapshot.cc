@@ -1,7 +1,7 @@
-#include <algorithm>
 #include <new>
 
 #include <varve/snapshot.h>
+#include <varve/snapshot_operation.h>
 
 #include "base/failure.h"
 #include "base/try.h"
@@ -17,7 +17,6 @@ namespace {
 
 // The spec keeps a name's length in 16 bits.
 constexpr std::size_t kNameBytesMax = 65535;
-static_assert(kSnapshotSettingsBytesMax == SnapshotFacts::kSettingsBytesMax);
 
 Result<Qcow2Image*> qcow2_of(const Image& image) noexcept {
   auto* core = dynamic_cast<Qcow2Image*>(&image.core());
@@ -35,6 +34,15 @@ Result<const SnapshotEntry*> entry_at(Qcow2Image& image, std::size_t index) noex
   return &entries[index];
 }
 
+// An entry that may be read: not of a snapshot that is being deleted.
+Result<const SnapshotEntry*> readable_entry_at(Qcow2Image& image, std::size_t index) noexcept {
+  const SnapshotEntry* entry = VARVE_TRY(entry_at(image, index));
+  if (image.snapshot_in_deletion == entry->l1_offset) {
+    return failure(ErrorCode::busy, "the snapshot is being deleted");
+  }
+  return entry;
+}
+
 // What cannot work, before anything is touched.
 Result<void> validate_create(const Qcow2Image& image,
                              const SnapshotCreateOptions& options) noexcept {
@@ -45,12 +53,6 @@ Result<void> validate_create(const Qcow2Image& image,
   }
   if (metadata.geometry.refcount_max() < 2) {
     return failure(ErrorCode::unsupported, "refcounts of 1 bit cannot count a second reference");
-  }
-  if (metadata.snapshots.entries.size() >= kSnapshotsMax) {
-    Error error = failure(ErrorCode::out_of_range, "the snapshot table is full");
-    error.value = metadata.snapshots.entries.size();
-    error.limit = kSnapshotsMax;
-    return error;
   }
   if (options.name.size() > kNameBytesMax) {
     return failure(ErrorCode::invalid_argument, "the snapshot's name is too long");
@@ -130,69 +132,81 @@ Result<std::size_t> find_snapshot(const Image& image, const SnapshotReference& r
   return failure(ErrorCode::not_found, "there is no such snapshot");
 }
 
+Result<std::unique_ptr<SnapshotOperation>> start_create(
+    Image& image, const SnapshotCreateOptions& options,
+    const OperationOptions& operation_options) noexcept {
+  return without_exceptions([&]() -> Result<std::unique_ptr<SnapshotOperation>> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    VARVE_TRY(validate_create(*core, options));
+    auto operation = std::make_unique<CreateOperation>(*core, options);
+    VARVE_TRY(operation->begin(operation_options));
+    return std::unique_ptr<SnapshotOperation>(std::move(operation));
+  });
+}
+
+Result<std::unique_ptr<SnapshotOperation>> start_apply(
+    Image& image, std::size_t index, const OperationOptions& operation_options) noexcept {
+  return without_exceptions([&]() -> Result<std::unique_ptr<SnapshotOperation>> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    VARVE_TRY(validate_apply(*core, *entry));
+    auto operation = std::make_unique<ApplyOperation>(*core, *entry);
+    VARVE_TRY(operation->begin(operation_options));
+    return std::unique_ptr<SnapshotOperation>(std::move(operation));
+  });
+}
+
+Result<std::unique_ptr<SnapshotOperation>> start_delete(
+    Image& image, std::size_t index, const OperationOptions& operation_options) noexcept {
+  return without_exceptions([&]() -> Result<std::unique_ptr<SnapshotOperation>> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    auto operation = std::make_unique<DeleteOperation>(*core, *entry);
+    VARVE_TRY(operation->begin(operation_options));
+    return std::unique_ptr<SnapshotOperation>(std::move(operation));
+  });
+}
+
 Result<SnapshotCreated> create_snapshot(Image& image,
                                         const SnapshotCreateOptions& options) noexcept {
   return without_exceptions([&]() -> Result<SnapshotCreated> {
-    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    VARVE_TRY(validate_create(*core, options));
-    SnapshotTable table = core->metadata().snapshots;
-    NewSnapshot made = describe_new(table, options);
+    const auto operation = VARVE_TRY(start_create(image, options));
+    VARVE_TRY(operation->wait());
     SnapshotCreated created;
-    created.id = made.entry.id;
-    created.uuid = made.facts.uuid;
-    VARVE_TRY(append_snapshot(table, std::move(made.entry), std::move(made.facts)));
-    CreateOperation operation(*core, std::move(table));
-    VARVE_TRY(operation.run_to_end());
-    created.pause_nanoseconds = operation.pause_nanoseconds();
+    created.id = operation->id();
+    created.uuid = operation->uuid();
+    created.pause_nanoseconds = operation->times().pause_nanoseconds;
     return created;
   });
 }
 
 Result<void> apply_snapshot(Image& image, std::size_t index) noexcept {
-  return without_exceptions([&]() -> Result<void> {
-    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
-    VARVE_TRY(validate_apply(*core, *entry));
-    const auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
-    SnapshotTable table = core->metadata().snapshots;
-    VARVE_TRY(make_applied(table, index));
-    ApplyOperation operation(*core, index, l1, std::move(table));
-    return operation.run_to_end();
-  });
+  const auto operation = VARVE_TRY(start_apply(image, index));
+  return operation->wait();
 }
 
 Result<void> delete_snapshot(Image& image, std::size_t index) noexcept {
-  return without_exceptions([&]() -> Result<void> {
-    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
-    const auto& open = core->open_snapshots;
-    if (std::find(open.begin(), open.end(), entry->l1_offset) != open.end()) {
-      return failure(ErrorCode::busy, "the snapshot is open");
-    }
-    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
-    SnapshotTable table = core->metadata().snapshots;
-    VARVE_TRY(erase_snapshot(table, index));
-    DeleteOperation operation(*core, index, std::move(l1), std::move(table));
-    return operation.run_to_end();
-  });
+  const auto operation = VARVE_TRY(start_delete(image, index));
+  return operation->wait();
 }
 
 Result<void> rename_snapshot(Image& image, std::size_t index, std::string_view new_name) noexcept {
   return without_exceptions([&]() -> Result<void> {
     Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    VARVE_TRY(entry_at(*core, index));
+    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
     if (new_name.empty() || new_name.size() > kNameBytesMax) {
       return failure(ErrorCode::invalid_argument, "the snapshot's name is empty or too long");
     }
-    RenameOperation operation(*core, index, std::string(new_name));
-    return operation.run_to_end();
+    RenameOperation operation(*core, *entry, std::string(new_name));
+    VARVE_TRY(operation.begin({}));
+    return operation.wait();
   });
 }
 
 Result<std::unique_ptr<Image>> open_snapshot(Image& image, std::size_t index) noexcept {
   return without_exceptions([&]() -> Result<std::unique_ptr<Image>> {
     Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    const SnapshotEntry* entry = VARVE_TRY(readable_entry_at(*core, index));
     auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
     return std::make_unique<Image>(std::make_unique<SnapshotImage>(*core, *entry, std::move(l1)));
   });
@@ -202,7 +216,7 @@ Result<void> read_vm_state(Image& image, std::size_t index, std::uint64_t offset
                            std::span<std::byte> target) noexcept {
   return without_exceptions([&]() -> Result<void> {
     Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    const SnapshotEntry* entry = VARVE_TRY(readable_entry_at(*core, index));
     if (!range_fits(offset, target.size(), entry->vm_state_bytes)) {
       Error error = failure_at(ErrorCode::out_of_range, IoTag::state, offset,
                                "the range ends beyond the machine state; its size");

@@ -73,11 +73,11 @@ TEST_F(ClusterStoreTest, ARequestThatMayHaveSeenItHoldsItBack) {
 TEST_F(ClusterStoreTest, HeldDropsWait) {
   open(small());
   const Claim claimed = claim(1).value();
-  metadata_->store.hold_drops(true);
+  metadata_->store.hold_drops();
   release(claimed.run);
   ASSERT_TRUE(settle_drops().has_value());
   EXPECT_EQ(count_of(claimed.run.first.value()), 1u);
-  metadata_->store.hold_drops(false);
+  metadata_->store.let_drops_go();
   ASSERT_TRUE(settle_drops().has_value());
   EXPECT_EQ(count_of(claimed.run.first.value()), 0u);
 }

@@ -1,0 +1,509 @@
+// Snapshot operations behind guest I/O: stepwise, cancelled, queued, ended by close; what they read
+// and how often they make the storage durable.
+#include <array>
+#include <functional>
+
+#include <gtest/gtest.h>
+#include <varve/snapshot_operation.h>
+
+#include "sim/delay_storage.h"
+#include "sim/trace_storage.h"
+#include "snapshot/snapshot_ground.h"
+
+namespace varve::testing {
+namespace {
+
+constexpr std::uint32_t kClusterBytes = 4096;
+constexpr std::uint64_t kTableCovers = std::uint64_t{kClusterBytes} / 8 * kClusterBytes;
+
+using Operation = std::unique_ptr<SnapshotOperation>;
+
+// A guest request that remembers its end.
+struct GuestRequest {
+  BlockRequest request;
+  IoVector vector;
+  ByteVector bytes;
+  std::optional<Result<void>> result;
+
+  GuestRequest(Image& image, BlockOperation operation, std::uint64_t offset, std::uint64_t length,
+               std::byte value = std::byte{0})
+      : bytes(operation == BlockOperation::flush ? 0 : length, value) {
+    vector = {bytes.data(), bytes.size()};
+    request.operation = operation;
+    request.offset = offset;
+    request.length = length;
+    request.vectors = &vector;
+    request.vector_count = bytes.empty() ? 0 : 1;
+    request.owner = this;
+    request.complete = [](BlockRequest& done, const Result<void>& outcome) {
+      static_cast<GuestRequest*>(done.owner)->result.emplace(outcome);
+    };
+    image.submit(request);
+  }
+  GuestRequest(const GuestRequest&) = delete;
+  GuestRequest& operator=(const GuestRequest&) = delete;
+};
+
+class OperationTest : public SnapshotGround {
+ protected:
+  // A disk with one cluster written in each of its tables; flushed, traced from here on.
+  void make_tables(std::uint64_t tables, const std::function<void(CreateOptions&)>& change = {}) {
+    CreateOptions options = options_of(tables * kTableCovers, kClusterBytes);
+    if (change) {
+      change(options);
+    }
+    make(options);
+    write_each(std::byte{1});
+    reopen_traced();
+  }
+  void reopen_traced() {
+    VARVE_MUST(image_->close());
+    image_.reset();
+    trace_.clear();
+    auto storage = std::make_unique<sim::TraceStorage>(
+        std::make_unique<sim::SimStorage>(*engine_, disk_), trace_);
+    OpenOptions options;
+    options.writable = true;
+    auto opened = Image::open(std::move(storage), "/lab", options);
+    VARVE_MUST(opened);
+    image_ = std::move(*opened);
+    trace_.clear();
+  }
+  [[nodiscard]] std::uint64_t tables() const { return image_->size() / kTableCovers; }
+  void write_at(std::uint64_t table, std::byte value, std::uint64_t cluster = 0) {
+    const ByteVector bytes(kClusterBytes, value);
+    VARVE_MUST(image_->write(table * kTableCovers + cluster * kClusterBytes, bytes));
+  }
+  void write_each(std::byte value) {
+    for (std::uint64_t table = 0; table < tables(); ++table) {
+      write_at(table, value);
+    }
+    VARVE_MUST(image_->flush());
+  }
+  static void expect_each(Image& image, std::byte value) {
+    ByteVector bytes(kClusterBytes);
+    for (std::uint64_t at = 0; at < image.size(); at += kTableCovers) {
+      VARVE_MUST(image.read(at, bytes));
+      ASSERT_EQ(bytes, ByteVector(kClusterBytes, value)) << "table " << at / kTableCovers;
+    }
+  }
+  void expect_snapshot(std::size_t index, std::byte value) {
+    auto snapshot = open_snapshot(*image_, index);
+    VARVE_MUST(snapshot);
+    expect_each(**snapshot, value);
+    VARVE_MUST((*snapshot)->close());
+  }
+  Operation start(const char* name, const OperationOptions& options = {}) {
+    SnapshotCreateOptions wishes;
+    wishes.name = name;
+    auto operation = start_create(*image_, wishes, options);
+    EXPECT_TRUE(operation.has_value()) << describe(operation.error());
+    return operation ? std::move(*operation) : nullptr;
+  }
+  void run_polls(unsigned count) {
+    for (unsigned i = 0; i < count; ++i) {
+      engine_->poll();
+    }
+  }
+
+  sim::Trace trace_;
+};
+
+TEST_F(OperationTest, AFrozenDiskIsPublishedWhileTheGuestGoesOn) {
+  make_tables(8);
+  const Operation create = start("one", {.stepwise = true});
+  ASSERT_NE(create, nullptr);
+  VARVE_MUST(create->wait_for(SnapshotPhase::ready));
+  EXPECT_EQ(create->id(), "1");
+  write_at(3, std::byte{1}, 1);
+  VARVE_MUST(create->freeze());
+  EXPECT_EQ(create->progress().phase, SnapshotPhase::frozen);
+  write_each(std::byte{2});  // Completes although nothing was walked, flush included.
+  write_at(3, std::byte{2}, 1);
+  EXPECT_FALSE(create->wait().has_value());  // It stands still.
+  VARVE_MUST(create->publish());
+  VARVE_MUST(create->wait());
+  EXPECT_GT(create->times().total_nanoseconds, 0u);
+  EXPECT_EQ(create->uuid(), list()[0].uuid);
+  expect_snapshot(0, std::byte{1});
+  expect_each(*image_, std::byte{2});
+  check();
+  expect_snapshot(0, std::byte{1});
+}
+
+// Goal: a guest's drops on the frozen tree, however many and scattered, wait for nobody.
+TEST_F(OperationTest, NoWriteWaitsForTheWalk) {
+  make_tables(24);
+  for (std::uint64_t table = 0; table < tables(); ++table) {
+    const ByteVector bytes(kTableCovers, std::byte{1});
+    VARVE_MUST(image_->write(table * kTableCovers, bytes));
+  }
+  const Operation create = start("one", {.stepwise = true});
+  VARVE_MUST(create->wait_for(SnapshotPhase::ready));
+  VARVE_MUST(create->freeze());
+  for (std::uint64_t cluster = 0; cluster < 512; cluster += 2) {
+    for (std::uint64_t table = 0; table < tables(); ++table) {
+      write_at(table, std::byte{2}, cluster);
+    }
+  }
+  EXPECT_EQ(create->progress().phase, SnapshotPhase::frozen);
+  EXPECT_TRUE(metadata().store.has_drops());
+  VARVE_MUST(create->publish());
+  VARVE_MUST(create->wait());
+  expect_snapshot(0, std::byte{1});
+  check();
+}
+
+TEST_F(OperationTest, FreezePublishAndCancelMayBeCalledInsideCallbacks) {
+  struct Seen {
+    std::vector<SnapshotPhase> phases;
+    bool cancels = false;
+  };
+  make_tables(4);
+  OperationOptions options;
+  options.stepwise = true;
+  options.changed = [](SnapshotOperation& operation, void* owner) {
+    auto& seen = *static_cast<Seen*>(owner);
+    const SnapshotPhase phase = operation.progress().phase;
+    seen.phases.push_back(phase);
+    if (phase == SnapshotPhase::ready) {
+      EXPECT_TRUE(operation.freeze().has_value());
+    } else if (phase == SnapshotPhase::frozen && seen.cancels) {
+      operation.cancel();
+    } else if (phase == SnapshotPhase::frozen) {
+      EXPECT_TRUE(operation.publish().has_value());
+    }
+  };
+  for (const bool cancels : {false, true}) {
+    Seen seen;
+    seen.cancels = cancels;
+    options.owner = &seen;
+    const Operation create = start("one", options);
+    while (!create->is_done()) {
+      engine_->wait();
+    }
+    EXPECT_EQ(create->result().has_value(), !cancels);
+    EXPECT_EQ(seen.phases[0], SnapshotPhase::preparing);
+    EXPECT_EQ(seen.phases[1], SnapshotPhase::ready);
+    EXPECT_EQ(seen.phases[2], SnapshotPhase::frozen);
+    EXPECT_EQ(seen.phases.back(), SnapshotPhase::done);
+    EXPECT_EQ(list().size(), 1u);
+  }
+  check();
+}
+
+TEST_F(OperationTest, WrongStepsAreRefused) {
+  make_tables(2);
+  const Operation create = start("one", {.stepwise = true});
+  EXPECT_EQ(create->publish().error().code, ErrorCode::invalid_argument);
+  VARVE_MUST(create->wait_for(SnapshotPhase::ready));
+  VARVE_MUST(create->freeze());
+  EXPECT_EQ(create->freeze().error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(image_->grow(image_->size() * 2).error().code, ErrorCode::busy);
+  VARVE_MUST(create->publish());
+  VARVE_MUST(create->wait());
+  EXPECT_EQ(create->freeze().error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(create->publish().error().code, ErrorCode::invalid_argument);
+  create->cancel();
+  VARVE_MUST(create->result());
+  const auto deletion = start_delete(*image_, 0);
+  VARVE_MUST(deletion);
+  EXPECT_EQ((*deletion)->freeze().error().code, ErrorCode::invalid_argument);
+  VARVE_MUST((*deletion)->wait());
+  EXPECT_EQ(start_delete(*image_, 0).error().code, ErrorCode::not_found);
+}
+
+// Goal: an operation cancelled, or its image closed, at any moment is wholly done or wholly undone,
+// and the image is clean afterwards, COPIED flags included. Method: for each number of polls from 0
+// until the operation is over by itself.
+class EveryMoment : public OperationTest {
+ protected:
+  enum class Kind : std::uint8_t { create, apply, remove };
+  enum class End : std::uint8_t { cancel, close };
+
+  Operation start_kind(Kind kind) {
+    if (kind == Kind::create) {
+      return start("two");
+    }
+    auto operation = kind == Kind::apply ? start_apply(*image_, 0) : start_delete(*image_, 0);
+    EXPECT_TRUE(operation.has_value()) << describe(operation.error());
+    return operation ? std::move(*operation) : nullptr;
+  }
+  // The disk: value 2 with snapshot "one" of value 1 under it; the guest writes 3s meanwhile.
+  void run(Kind kind, End end) {
+    bool is_over = false;
+    for (unsigned polls = 0; !is_over && !HasFailure(); ++polls) {
+      SCOPED_TRACE("after " + std::to_string(polls) + " polls");
+      make_tables(3);
+      take("one");
+      write_each(std::byte{2});
+      const Operation operation = start_kind(kind);
+      ASSERT_NE(operation, nullptr);
+      run_polls(polls);
+      GuestRequest write(*image_, BlockOperation::write, kTableCovers, kClusterBytes, std::byte{3});
+      GuestRequest flush(*image_, BlockOperation::flush, 0, 0);
+      run_polls(polls % 3);
+      is_over = operation->is_done();
+      if (end == End::cancel) {
+        operation->cancel();
+        while (!operation->is_done() || !write.result || !flush.result) {
+          engine_->wait();
+        }
+      } else {
+        VARVE_MUST(image_->close());
+        ASSERT_TRUE(operation->is_done());
+        image_.reset();
+        open();
+      }
+      VARVE_MUST(*write.result);
+      VARVE_MUST(*flush.result);
+      judge(kind, operation->result());
+    }
+  }
+  void judge(Kind kind, const Result<void>& result) {
+    if (!result) {
+      ASSERT_EQ(result.error().code, ErrorCode::cancelled) << describe(result.error());
+    }
+    const std::size_t without = kind == Kind::remove ? 0 : 1;
+    const std::size_t with = kind == Kind::create ? 2 : without;
+    ASSERT_EQ(list().size(), result ? with : (kind == Kind::remove ? 1u : without));
+    EXPECT_FALSE(image_->facts().dirty);
+    check();
+    ByteVector bytes(kClusterBytes);
+    VARVE_MUST(image_->read(0, bytes));
+    EXPECT_EQ(bytes[0], kind == Kind::apply && result ? std::byte{1} : std::byte{2});
+    if (!list().empty()) {
+      expect_snapshot(0, std::byte{1});
+    }
+  }
+};
+
+TEST_F(EveryMoment, ACreationMayBeCancelled) {
+  run(Kind::create, End::cancel);
+}
+TEST_F(EveryMoment, AnApplyMayBeCancelled) {
+  run(Kind::apply, End::cancel);
+}
+TEST_F(EveryMoment, ADeletionMayBeCancelled) {
+  run(Kind::remove, End::cancel);
+}
+TEST_F(EveryMoment, ClosingEndsACreation) {
+  run(Kind::create, End::close);
+}
+TEST_F(EveryMoment, ClosingEndsAnApply) {
+  run(Kind::apply, End::close);
+}
+TEST_F(EveryMoment, ClosingEndsADeletion) {
+  run(Kind::remove, End::close);
+}
+
+TEST_F(OperationTest, ClosingEndsOperationsThatStandStillOrWait) {
+  make_tables(2);
+  const Operation standing = start("one", {.stepwise = true});
+  const Operation queued = start("two", {.wait_for_turn = true});
+  VARVE_MUST(standing->wait_for(SnapshotPhase::ready));
+  VARVE_MUST(standing->freeze());
+  VARVE_MUST(image_->close());
+  EXPECT_EQ(standing->result().error().code, ErrorCode::cancelled);
+  EXPECT_EQ(queued->result().error().code, ErrorCode::cancelled);
+  EXPECT_EQ(start_create(*image_, {}).error().code, ErrorCode::invalid_argument);
+  image_.reset();
+  open();
+  EXPECT_TRUE(list().empty());
+  check();
+}
+
+TEST_F(OperationTest, AnUnfinishedOperationEndsWithItsHandle) {
+  make_tables(2);
+  {
+    const Operation create = start("one", {.stepwise = true});
+    VARVE_MUST(create->wait_for(SnapshotPhase::ready));
+    VARVE_MUST(create->freeze());
+  }
+  EXPECT_TRUE(list().empty());
+  take("two");
+  check();
+}
+
+TEST_F(OperationTest, ASecondOperationWaitsOrIsBusy) {
+  make_tables(3);
+  const Operation first = start("one");
+  EXPECT_EQ(start_create(*image_, {}).error().code, ErrorCode::busy);
+  const Operation second = start("two", {.wait_for_turn = true});
+  const Operation third = start("three", {.wait_for_turn = true});
+  const Operation fourth = start("four", {.wait_for_turn = true});
+  EXPECT_EQ(second->progress().phase, SnapshotPhase::queued);
+  third->cancel();
+  VARVE_MUST(fourth->wait());
+  VARVE_MUST(first->result());
+  VARVE_MUST(second->result());
+  EXPECT_EQ(third->result().error().code, ErrorCode::cancelled);
+  ASSERT_EQ(list().size(), 3u);
+  EXPECT_EQ(list()[2].id, "3");
+  // What waits for its turn looks its snapshot up again.
+  auto one = start_delete(*image_, 0);
+  auto same = start_delete(*image_, 0, {.wait_for_turn = true});
+  auto two = start_delete(*image_, 1, {.wait_for_turn = true});
+  VARVE_MUST(one);
+  VARVE_MUST(same);
+  VARVE_MUST(two);
+  VARVE_MUST((*two)->wait());
+  VARVE_MUST((*one)->result());
+  EXPECT_EQ((*same)->result().error().code, ErrorCode::not_found);
+  ASSERT_EQ(list().size(), 1u);
+  EXPECT_EQ(list()[0].name, "four");
+  check();
+}
+
+TEST_F(OperationTest, ASnapshotInDeletionCannotBeOpenedNorAnOpenOneDeleted) {
+  make_tables(2);
+  take("one");
+  auto deletion = start_delete(*image_, 0);
+  VARVE_MUST(deletion);
+  EXPECT_EQ(open_snapshot(*image_, 0).error().code, ErrorCode::busy);
+  (*deletion)->cancel();
+  EXPECT_EQ((*deletion)->wait().error().code, ErrorCode::cancelled);
+  auto snapshot = open_snapshot(*image_, 0);
+  VARVE_MUST(snapshot);
+  EXPECT_EQ(start_delete(*image_, 0).error().code, ErrorCode::busy);
+  VARVE_MUST((*snapshot)->close());
+  snapshot->reset();
+  VARVE_MUST(delete_snapshot(*image_, 0));
+  check();
+}
+
+// Goal: the number of barriers does not follow the size, and creation needs six at most. Method:
+// the same on disks of few and of many windows of tables.
+TEST_F(OperationTest, BarriersAreFewWhateverTheSize) {
+  std::array<std::array<std::size_t, 3>, 2> flushes{};
+  constexpr std::array<std::uint64_t, 2> kTables = {4, 2200};
+  for (std::size_t i = 0; i < kTables.size(); ++i) {
+    make_tables(kTables[i]);
+    const auto measure = [&](const std::function<void()>& act) {
+      trace_.clear();
+      act();
+      return trace_.count(StorageOperation::flush);
+    };
+    flushes[i][0] = measure([&] { take("one"); });
+    write_each(std::byte{2});
+    flushes[i][1] = measure([&] { VARVE_MUST(apply_snapshot(*image_, 0)); });
+    flushes[i][2] = measure([&] { VARVE_MUST(delete_snapshot(*image_, 0)); });
+    expect_each(*image_, std::byte{1});
+  }
+  EXPECT_EQ(flushes[0], flushes[1]);
+  for (const std::size_t count : flushes[1]) {
+    EXPECT_LE(count, 6u);
+  }
+  check();
+}
+
+TEST_F(OperationTest, ApplyReadsOnlyTheTablesThatDiffer) {
+  make_tables(32);
+  take("one");
+  for (const std::uint64_t differing : {0u, 1u, 7u, 32u}) {
+    for (std::uint64_t table = 0; table < differing; ++table) {
+      write_at(table, std::byte{9});
+    }
+    reopen_traced();
+    VARVE_MUST(apply_snapshot(*image_, 0));
+    // The snapshot's and the disk's own.
+    EXPECT_EQ(trace_.count(StorageOperation::read, IoTag::l2), 2 * differing);
+    expect_each(*image_, std::byte{1});
+  }
+  check();
+}
+
+// Goal: the applied disk is served before the file holds it, and a flush completes only after.
+TEST_F(OperationTest, ApplyServesBeforeTheFileFollowsAndFlushesWait) {
+  make_tables(4);
+  take("one");
+  write_each(std::byte{2});
+  reopen_traced();
+  auto apply = start_apply(*image_, 0);
+  VARVE_MUST(apply);
+  VARVE_MUST((*apply)->wait_for(SnapshotPhase::publishing));
+  const std::size_t headers = trace_.count(StorageOperation::write, IoTag::header);
+  GuestRequest flush(*image_, BlockOperation::flush, 0, 0);
+  GuestRequest write(*image_, BlockOperation::write, 0, kClusterBytes, std::byte{5});
+  GuestRequest read(*image_, BlockOperation::read, kTableCovers, kClusterBytes);
+  while (!read.result) {
+    engine_->wait();
+  }
+  EXPECT_EQ(read.bytes, ByteVector(kClusterBytes, std::byte{1}));
+  EXPECT_EQ(trace_.count(StorageOperation::write, IoTag::header), headers);
+  EXPECT_FALSE(flush.result.has_value());
+  while (!flush.result || !write.result) {
+    engine_->wait();
+  }
+  EXPECT_GT(trace_.count(StorageOperation::write, IoTag::header), headers);
+  VARVE_MUST((*apply)->wait());
+  EXPECT_GT((*apply)->times().usable_nanoseconds, 0u);
+  check();
+  ByteVector bytes(kClusterBytes);
+  VARVE_MUST(image_->read(0, bytes));
+  EXPECT_EQ(bytes[0], std::byte{5});
+  expect_snapshot(0, std::byte{1});
+}
+
+// Goal: a count that cannot take one more reference refuses, and all is as before.
+TEST_F(OperationTest, FullCountsRefuseAndNothingStays) {
+  for (const std::uint32_t bits : {2u, 4u}) {
+    make_tables(5, [bits](CreateOptions& options) { options.refcount_bits = bits; });
+    const std::size_t possible = (1u << bits) - 2;
+    for (std::size_t i = 0; i < possible; ++i) {
+      take("snapshot");
+    }
+    const auto refused = create_snapshot(*image_, {});
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, ErrorCode::out_of_range) << describe(refused.error());
+    EXPECT_EQ(list().size(), possible);
+    check();
+    write_each(std::byte{2});
+    VARVE_MUST(create_snapshot(*image_, {}));
+    const Result<void> applied = apply_snapshot(*image_, 0);
+    VARVE_MUST(applied);
+    expect_each(*image_, std::byte{1});
+    check();
+  }
+}
+
+// Goal: all of it on storage that reorders and splits. Method: seeded delays, a guest at work.
+TEST_F(OperationTest, WorksOnStorageThatReorders) {
+  const std::uint64_t seed = sim::seed_from_environment();
+  SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));
+  for (std::uint64_t round = 0; round < 3; ++round) {
+    make_tables(16);
+    VARVE_MUST(image_->close());
+    image_.reset();
+    OpenOptions options;
+    options.writable = true;
+    options.l2_cache_bytes = 1;  // Two tables.
+    options.refcount_cache_bytes = 1;
+    auto storage = std::make_unique<sim::DelayStorage>(
+        std::make_unique<sim::SimStorage>(*engine_, disk_), seed + round);
+    auto opened = Image::open(std::move(storage), "/lab", options);
+    VARVE_MUST(opened);
+    image_ = std::move(*opened);
+    const Operation create = start("one");
+    VARVE_MUST(create->wait_for(SnapshotPhase::walking));
+    write_each(std::byte{2});
+    VARVE_MUST(create->wait());
+    expect_snapshot(0, std::byte{1});
+    auto apply = start_apply(*image_, 0);
+    VARVE_MUST(apply);
+    VARVE_MUST((*apply)->wait_for(SnapshotPhase::publishing));
+    expect_each(*image_, std::byte{1});
+    write_each(std::byte{3});
+    VARVE_MUST((*apply)->wait());
+    auto deletion = start_delete(*image_, 0);
+    VARVE_MUST(deletion);
+    VARVE_MUST((*deletion)->wait_for(SnapshotPhase::reclaiming));
+    write_each(std::byte{4});
+    VARVE_MUST((*deletion)->wait());
+    check();
+    expect_each(*image_, std::byte{4});
+  }
+}
+
+}  // namespace
+}  // namespace varve::testing
