@@ -8,7 +8,9 @@
 // finished operation touches nothing of its image and may outlive it.
 //
 // Create can be taken in two steps, so that a hypervisor stops its guest only for the freeze of all
-// its disks: start stepwise, wait for `ready`, freeze(), let the guest go on, publish().
+// its disks: start stepwise, wait for `ready`, freeze(), let the guest go on, publish(). Apply and
+// delete, stepwise, stand still once they have switched (`reclaiming`), and give back after
+// publish(): so several images switch before any of them forgets what it had.
 //
 // Threads: the image's. No call may be made from another thread. Calls that block (wait, the
 // destructor of an unfinished operation) must not be made from a completion; the others may.
@@ -52,7 +54,7 @@ struct SnapshotTimes {
 
 struct OperationOptions {
   bool wait_for_turn = false;  // While another operation works: wait, instead of `busy`.
-  bool stepwise = false;       // Create: stop at `ready` and at `frozen`.
+  bool stepwise = false;       // Create: stop at `ready` and `frozen`; others at `reclaiming`.
   // Called from the engine's loop after every change of phase, `done` last (the operation may be
   // destroyed inside that call); may be null.
   void (*changed)(class SnapshotOperation& operation, void* owner) = nullptr;
@@ -79,8 +81,8 @@ class SnapshotOperation {
   // flight may be in the snapshot or not, per sector; what completed before is in it, what starts
   // afterwards is not. Errors: invalid_argument (not `ready`), poisoned.
   virtual Result<void> freeze() noexcept = 0;
-  // Goes on from `frozen`; with a StateWriter attached (see state.h) it must be finished. Errors:
-  // invalid_argument (not `frozen`).
+  // Goes on from `frozen`; with a StateWriter attached (see state.h) it must be finished. Apply and
+  // delete go on from `reclaiming`. Errors: invalid_argument (not there yet).
   virtual Result<void> publish() noexcept = 0;
   // Undoes everything when it comes before publication (apply: before the switch); the result is
   // then `cancelled`. Later it does nothing. Allowed in every phase, callbacks included.

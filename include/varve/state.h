@@ -87,8 +87,8 @@ class StateWriter {
 // (busy). The image must outlive it.
 class StateReader {
  public:
-  // Errors: not_found (no such snapshot), corrupt (the sums do not fit their digest), unsupported
-  // (raw image), io, no_memory. A snapshot without state has a state of 0 bytes.
+  // Errors: not_found, busy (it is being deleted), corrupt (the sums do not fit their digest),
+  // unsupported (raw image), io, no_memory. A snapshot without state has a state of 0 bytes.
   [[nodiscard]] static Result<std::unique_ptr<StateReader>> open(Image& image,
                                                                  std::size_t index) noexcept;
   ~StateReader();

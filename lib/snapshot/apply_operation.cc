@@ -64,6 +64,8 @@ ControlOperation::Progress ApplyOperation::perform() noexcept {
       return barrier();
     case Step::publishing:
       return publish_root();
+    case Step::published:
+      return pause_behind_switch();
     case Step::releasing:
       return release();
     case Step::reclaiming:

@@ -3,8 +3,8 @@
 // Step transitions:
 //   first_write -> loading_l1 -> claiming_l1 -> claiming_table -> taking_dirty -> sharing ->
 //   closing_gate -> sharing_rest -> switching (the new disk is served from here on) -> settling ->
-//   writing_roots -> roots_barrier -> publishing -> releasing -> reclaiming -> flushing ->
-//   clearing_dirty -> end
+//   writing_roots -> roots_barrier -> publishing -> published -> releasing -> reclaiming ->
+//   flushing -> clearing_dirty -> end
 // Failure before taking_dirty: -> giving_back -> end
 // Failure before switching:    -> undoing -> undo_flushing -> giving_back -> undo_clearing -> end
 // Failure from switching to publishing: the image is poisoned, the file holds the old disk.
@@ -45,6 +45,7 @@ class ApplyOperation final : public ControlOperation {
     writing_roots,
     roots_barrier,
     publishing,
+    published,  // Stepwise: stands still until publish().
     releasing,
     reclaiming,
     flushing,

@@ -90,13 +90,25 @@ Result<void> ControlOperation::freeze() noexcept {
 }
 
 Result<void> ControlOperation::publish() noexcept {
-  return failure(ErrorCode::invalid_argument, "only a frozen creation can be published");
+  if (progress().phase != SnapshotPhase::reclaiming) {
+    return failure(ErrorCode::invalid_argument, "the operation has not switched yet");
+  }
+  is_let_on_ = true;
+  go_on();
+  return {};
+}
+
+ControlOperation::Progress ControlOperation::pause_behind_switch() noexcept {
+  return is_stepwise() && !is_let_on_ ? park() : Progress::next;
 }
 
 void ControlOperation::cancel() noexcept {
   if (stage_ == Stage::running && can_cancel()) {
     is_cancelled_ = true;
     stop();
+    go_on();
+  } else if (stage_ == Stage::running) {
+    is_let_on_ = true;  // Too late to undo, and no reason to stand still.
     go_on();
   } else if (stage_ == Stage::queued && !is_cancelled_) {
     is_cancelled_ = true;

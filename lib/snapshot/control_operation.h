@@ -83,6 +83,8 @@ class ControlOperation : public SnapshotOperation, protected Waiter, private Con
   // The operation stands still until go_on().
   Progress park() noexcept;
   void go_on() noexcept;
+  // Apply and delete, stepwise: what is visible is switched; giving back waits for publish().
+  Progress pause_behind_switch() noexcept;
 
   // --- pieces of steps
   // --------------------------------------------------------------------------------------------
@@ -173,6 +175,7 @@ class ControlOperation : public SnapshotOperation, protected Waiter, private Con
   bool is_cancelled_ = false;
   bool is_withdrawn_ = false;  // Cancelled before it had the slot.
   bool is_parked_ = false;
+  bool is_let_on_ = false;  // Behind the switch.
   bool is_started_ = false;
   bool is_unknown_after_failure_ = false;  // A barrier or the header is under way (O9).
   std::optional<Error> error_;             // The first failure: what the caller is told.

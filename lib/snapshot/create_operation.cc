@@ -6,12 +6,16 @@
 
 #include "base/failure.h"
 #include "base/try.h"
-#include "snapshot/facts_table.h"
+#include "snapshot/state_attachment.h"
 
 namespace varve {
 
-CreateOperation::CreateOperation(Qcow2Image& image, const SnapshotCreateOptions& options)
-    : ControlOperation(image), wishes_(options), walk_(image.metadata()) {}
+CreateOperation::CreateOperation(Qcow2Image& image, const SnapshotCreateOptions& options,
+                                 std::optional<GroupPlace> place)
+    : ControlOperation(image),
+      wishes_(options),
+      place_(std::move(place)),
+      walk_(image.metadata()) {}
 
 Result<void> CreateOperation::take_up() {
   const SnapshotTable& table = metadata().snapshots;
@@ -22,6 +26,9 @@ Result<void> CreateOperation::take_up() {
     return error;
   }
   NewSnapshot made = describe_new(table, wishes_);
+  if (place_) {
+    join_group(*place_, made.facts);
+  }
   entry_ = std::move(made.entry);
   facts_ = std::move(made.facts);
   // What does not fit is found now.
@@ -184,10 +191,22 @@ Result<void> CreateOperation::publish() noexcept {
 
 // The last moment to say what the snapshot is: its table's size is fixed from here on.
 ControlOperation::Progress CreateOperation::complete_entry() noexcept {
-  entry_.l1_entries = static_cast<std::uint32_t>(frozen_.size() + state_l1_.size());
+  const Result<StateStore*> state = finished_state(metadata(), wishes_.state);
+  if (!state) {
+    return fail(state.error());
+  }
+  state_ = *state;
   try {
+    NewSnapshot made{entry_, facts_};
+    if (state_ != nullptr) {
+      // Its tables stand where QEMU looks for them: from the first entry past the disk's own.
+      state_l1_ = state_->l1();
+      describe_state(*state_, made);
+    }
+    made.entry.l1_entries = static_cast<std::uint32_t>(frozen_.size() + state_l1_.size());
     table_ = metadata().snapshots;
-    const Result<void> appended = append_snapshot(table_, entry_, facts_);
+    const Result<void> appended =
+        append_snapshot(table_, std::move(made.entry), std::move(made.facts));
     return appended ? Progress::next : fail(appended.error());
   } catch (const std::bad_alloc&) {
     return fail(failure(ErrorCode::no_memory, "cannot allocate a snapshot table"));
@@ -218,6 +237,9 @@ ControlOperation::Progress CreateOperation::publish_root() noexcept {
   if (progress == Progress::next) {
     metadata().released_dirty();
     adopt_table(std::move(table_));
+    if (state_ != nullptr) {
+      state_->attached();
+    }
     metadata().store.let_drops_go();
     metadata().reclaimer.kick();
   }

@@ -11,18 +11,22 @@
 // no waiting.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "format/snapshot_facts.h"
 #include "snapshot/control_operation.h"
+#include "snapshot/facts_table.h"
+#include "snapshot/state_store.h"
 
 namespace varve {
 
 class CreateOperation final : public ControlOperation {
  public:
   // REQUIRES: the options are valid.
-  CreateOperation(Qcow2Image& image, const SnapshotCreateOptions& options);
+  CreateOperation(Qcow2Image& image, const SnapshotCreateOptions& options,
+                  std::optional<GroupPlace> place = std::nullopt);
   ~CreateOperation() override { run_out(); }
 
   [[nodiscard]] const std::string& id() const noexcept override { return entry_.id; }
@@ -69,6 +73,7 @@ class CreateOperation final : public ControlOperation {
 
   Step step_ = Step::first_write;
   SnapshotCreateOptions wishes_;
+  std::optional<GroupPlace> place_;
   SnapshotEntry entry_;
   SnapshotFacts facts_;
   SnapshotTable table_;                // With the new entry.
@@ -77,6 +82,7 @@ class CreateOperation final : public ControlOperation {
   // What stands behind the disk's entries in the snapshot's own L1: machine state, taken when
   // publishing begins.
   std::vector<std::uint64_t> state_l1_;
+  StateStore* state_ = nullptr;
   ClusterRun l1_run_;
   TreeWalk walk_;
   bool is_frozen_ = false;

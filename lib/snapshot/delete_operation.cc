@@ -9,8 +9,8 @@
 
 namespace varve {
 
-DeleteOperation::DeleteOperation(Qcow2Image& image, const SnapshotEntry& entry)
-    : ControlOperation(image), entry_(entry), walk_(image.metadata()) {}
+DeleteOperation::DeleteOperation(Qcow2Image& image, const SnapshotEntry& entry, What what)
+    : ControlOperation(image), what_(what), entry_(entry), walk_(image.metadata()) {}
 
 Result<void> DeleteOperation::take_up() {
   table_ = metadata().snapshots;
@@ -22,9 +22,31 @@ Result<void> DeleteOperation::take_up() {
   if (std::find(open.begin(), open.end(), entry_.l1_offset) != open.end()) {
     return failure(ErrorCode::busy, "the snapshot is open");
   }
-  VARVE_TRY(erase_snapshot(table_, *index));
+  if (what_ == What::state) {
+    VARVE_TRY(drop_state(table_.entries[*index]));
+  } else {
+    VARVE_TRY(erase_snapshot(table_, *index));
+  }
   image().snapshot_in_deletion = entry_.l1_offset;
   return {};
+}
+
+std::uint64_t DeleteOperation::kept_entries() const noexcept {
+  return what_ == What::snapshot ? 0 : metadata().geometry.l1_entries_for(entry_.disk_size);
+}
+
+// The entry names the first part of the same L1 table from here on.
+Result<void> DeleteOperation::drop_state(SnapshotEntry& entry) const {
+  entry.l1_entries = static_cast<std::uint32_t>(kept_entries());
+  entry.l1_offset = entry.l1_entries == 0 ? HostOffset() : entry.l1_offset;
+  entry.vm_state_bytes = 0;
+  auto facts = facts_of(entry);
+  if (!facts) {
+    return {};
+  }
+  facts->set(SnapshotFacts::kHasStateDigest, false);
+  facts->state_digest = Hash128();
+  return set_facts(entry, *facts);
 }
 
 void DeleteOperation::let_go() noexcept {
@@ -58,6 +80,8 @@ ControlOperation::Progress DeleteOperation::perform() noexcept {
       return barrier();
     case Step::publishing:
       return publish_root();
+    case Step::published:
+      return pause_behind_switch();
     case Step::draining:
       return wait_for_requests();
     case Step::walking:
@@ -108,14 +132,19 @@ ControlOperation::Progress DeleteOperation::publish_root() noexcept {
 }
 
 ControlOperation::Progress DeleteOperation::walk() noexcept {
+  const Geometry& geometry = metadata().geometry;
+  if (is_step_new()) {
+    std::fill_n(l1_.begin(), std::min<std::uint64_t>(kept_entries(), l1_.size()), 0);
+  }
   const Progress progress = run_walk(walk_, {.change = TreeWalk::Change::drop,
                                              .l1 = &l1_,
                                              .where = entry_.l1_offset,
                                              .sets_flags = true});
-  if (progress == Progress::next && !l1_.empty()) {
-    const Geometry& geometry = metadata().geometry;
+  const std::uint64_t kept = geometry.clusters_for(kept_entries() * 8);
+  const std::uint64_t clusters = geometry.clusters_for(l1_.size() * 8);
+  if (progress == Progress::next && clusters > kept) {
     metadata().store.release(
-        {geometry.cluster_of(entry_.l1_offset), geometry.clusters_for(l1_.size() * 8)});
+        {HostCluster(geometry.cluster_of(entry_.l1_offset).value() + kept), clusters - kept});
   }
   return progress;
 }

@@ -1,8 +1,8 @@
-// Deleting a snapshot: visible at once, its space given back behind.
+// Deleting a snapshot, or its machine state alone: visible at once, the space given back behind.
 //
 // Step transitions:
 //   first_write -> loading_l1 -> claiming_table -> settling -> writing_table -> table_barrier ->
-//   publishing -> draining -> walking
+//   publishing -> published -> draining -> walking
 //   -> reclaiming -> flushing -> clearing_dirty -> end
 // Failure before publishing: -> giving_back -> end. Behind it the snapshot is gone; the dirty bit
 // stays, the next open counts anew.
@@ -16,8 +16,9 @@ namespace varve {
 
 class DeleteOperation final : public ControlOperation {
  public:
+  enum class What : std::uint8_t { snapshot, state };
   // The snapshot is looked up again when the operation's turn has come.
-  DeleteOperation(Qcow2Image& image, const SnapshotEntry& entry);
+  DeleteOperation(Qcow2Image& image, const SnapshotEntry& entry, What what = What::snapshot);
   ~DeleteOperation() override { run_out(); }
 
  private:
@@ -29,6 +30,7 @@ class DeleteOperation final : public ControlOperation {
     writing_table,
     table_barrier,
     publishing,
+    published,  // Stepwise: stands still until publish().
     draining,
     walking,
     reclaiming,
@@ -47,9 +49,13 @@ class DeleteOperation final : public ControlOperation {
   [[nodiscard]] SnapshotProgress walked() const noexcept override { return progress_of(walk_); }
   Progress publish_root() noexcept;
   Progress walk() noexcept;
+  Result<void> drop_state(SnapshotEntry& entry) const;
+  // The first L1 entries, which a snapshot keeps that loses its state alone.
+  [[nodiscard]] std::uint64_t kept_entries() const noexcept;
 
   Step step_ = Step::first_write;
-  SnapshotTable table_;  // Without the entry.
+  What what_;
+  SnapshotTable table_;  // Without the entry, or its state.
   SnapshotEntry entry_;
   std::vector<std::uint64_t> l1_;
   TreeWalk walk_;

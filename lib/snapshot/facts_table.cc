@@ -134,7 +134,13 @@ Result<void> make_current(SnapshotTable& table, std::size_t index) {
 
 Result<void> make_applied(SnapshotTable& table, std::size_t index) {
   VARVE_TRY(make_current(table, index));
-  return move_flag(table, index, SnapshotFacts::kApplied, 0);
+  VARVE_TRY(move_flag(table, index, SnapshotFacts::kApplied, 0));
+  auto facts = facts_of(table.entries[index]);
+  if (!facts) {
+    return {};
+  }
+  facts->set(SnapshotFacts::kApplying, false);
+  return set_facts(table.entries[index], *facts);
 }
 
 Result<void> erase_snapshot(SnapshotTable& table, std::size_t index) {
@@ -170,6 +176,14 @@ NewSnapshot describe_new(const SnapshotTable& table, const SnapshotCreateOptions
   made.facts.uuid = options.uuid.is_null() ? Uuid::make_random() : options.uuid;
   made.facts.settings = options.settings;
   return made;
+}
+
+void join_group(const GroupPlace& place, SnapshotFacts& facts) {
+  facts.group = place.group;
+  facts.members = place.members;
+  facts.member_index = place.index;
+  facts.image = place.members[place.index];
+  facts.set(SnapshotFacts::kPending, true);
 }
 
 SnapshotInfo info_of(const SnapshotEntry& entry) {

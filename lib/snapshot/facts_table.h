@@ -35,7 +35,8 @@ Result<void> append_snapshot(SnapshotTable& table, SnapshotEntry entry, Snapshot
 // The disk stands on this one. A snapshot of another program gets facts for it, where there is
 // room. Errors: out_of_range.
 Result<void> make_current(SnapshotTable& table, std::size_t index);
-// The same by an apply, which is remembered whatever is created afterwards.
+// The same by an apply, which is remembered whatever is created afterwards; an intent to apply is
+// fulfilled.
 Result<void> make_applied(SnapshotTable& table, std::size_t index);
 // Removes the entry; its children become its parent's. Errors: out_of_range.
 Result<void> erase_snapshot(SnapshotTable& table, std::size_t index);
@@ -48,6 +49,15 @@ struct NewSnapshot {
 };
 [[nodiscard]] NewSnapshot describe_new(const SnapshotTable& table,
                                        const SnapshotCreateOptions& options);
+
+// A member of a group snapshot: published as pending.
+struct GroupPlace {
+  Uuid group;
+  std::vector<Uuid> members;  // The images, this one's UUID among them ...
+  std::uint16_t index = 0;    // ... here.
+};
+void join_group(const GroupPlace& place, SnapshotFacts& facts);
+
 [[nodiscard]] SnapshotInfo info_of(const SnapshotEntry& entry);
 
 }  // namespace varve

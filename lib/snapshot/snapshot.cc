@@ -9,8 +9,10 @@
 #include "snapshot/create_operation.h"
 #include "snapshot/delete_operation.h"
 #include "snapshot/facts_table.h"
-#include "snapshot/rename_operation.h"
+#include "snapshot/group_edit.h"
 #include "snapshot/snapshot_image.h"
+#include "snapshot/state_attachment.h"
+#include "snapshot/table_operation.h"
 
 namespace varve {
 namespace {
@@ -43,26 +45,6 @@ Result<const SnapshotEntry*> readable_entry_at(Qcow2Image& image, std::size_t in
   return entry;
 }
 
-// What cannot work, before anything is touched.
-Result<void> validate_create(const Qcow2Image& image,
-                             const SnapshotCreateOptions& options) noexcept {
-  const Metadata& metadata = image.metadata();
-  if (metadata.header.has_data_file()) {
-    return failure(ErrorCode::unsupported,
-                   "images with an external data file have no internal snapshots");
-  }
-  if (metadata.geometry.refcount_max() < 2) {
-    return failure(ErrorCode::unsupported, "refcounts of 1 bit cannot count a second reference");
-  }
-  if (options.name.size() > kNameBytesMax) {
-    return failure(ErrorCode::invalid_argument, "the snapshot's name is too long");
-  }
-  if (options.settings.size() > kSnapshotSettingsBytesMax) {
-    return failure(ErrorCode::invalid_argument, "the snapshot's settings are too long");
-  }
-  return {};
-}
-
 Result<void> validate_apply(const Qcow2Image& image, const SnapshotEntry& entry) noexcept {
   const Metadata& metadata = image.metadata();
   if (metadata.header.bitmaps().has_value()) {
@@ -88,6 +70,25 @@ auto without_exceptions(Body&& body) noexcept -> decltype(body()) {
 }
 
 }  // namespace
+
+Result<void> validate_create(const Qcow2Image& image,
+                             const SnapshotCreateOptions& options) noexcept {
+  const Metadata& metadata = image.metadata();
+  if (metadata.header.has_data_file()) {
+    return failure(ErrorCode::unsupported,
+                   "images with an external data file have no internal snapshots");
+  }
+  if (metadata.geometry.refcount_max() < 2) {
+    return failure(ErrorCode::unsupported, "refcounts of 1 bit cannot count a second reference");
+  }
+  if (options.name.size() > kNameBytesMax) {
+    return failure(ErrorCode::invalid_argument, "the snapshot's name is too long");
+  }
+  if (options.settings.size() > kSnapshotSettingsBytesMax) {
+    return failure(ErrorCode::invalid_argument, "the snapshot's settings are too long");
+  }
+  return {};
+}
 
 Result<std::vector<SnapshotInfo>> list_snapshots(const Image& image) {
   return without_exceptions([&]() -> Result<std::vector<SnapshotInfo>> {
@@ -138,6 +139,9 @@ Result<std::unique_ptr<SnapshotOperation>> start_create(
   return without_exceptions([&]() -> Result<std::unique_ptr<SnapshotOperation>> {
     Qcow2Image* core = VARVE_TRY(qcow2_of(image));
     VARVE_TRY(validate_create(*core, options));
+    if (!operation_options.stepwise) {
+      VARVE_TRY(finished_state(core->metadata(), options.state));
+    }
     auto operation = std::make_unique<CreateOperation>(*core, options);
     VARVE_TRY(operation->begin(operation_options));
     return std::unique_ptr<SnapshotOperation>(std::move(operation));
@@ -197,9 +201,16 @@ Result<void> rename_snapshot(Image& image, std::size_t index, std::string_view n
     if (new_name.empty() || new_name.size() > kNameBytesMax) {
       return failure(ErrorCode::invalid_argument, "the snapshot's name is empty or too long");
     }
-    RenameOperation operation(*core, *entry, std::string(new_name));
-    VARVE_TRY(operation.begin({}));
-    return operation.wait();
+    return edit_table(
+        *core,
+        [entry = *entry, name = std::string(new_name)](SnapshotTable& table) -> Result<void> {
+          const std::optional<std::size_t> same = find_same_snapshot(table, entry);
+          if (!same) {
+            return failure(ErrorCode::not_found, "the snapshot has been deleted");
+          }
+          table.entries[*same].name = name;
+          return {};
+        });
   });
 }
 
@@ -216,16 +227,22 @@ Result<void> read_vm_state(Image& image, std::size_t index, std::uint64_t offset
                            std::span<std::byte> target) noexcept {
   return without_exceptions([&]() -> Result<void> {
     Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    const SnapshotEntry* entry = VARVE_TRY(readable_entry_at(*core, index));
-    if (!range_fits(offset, target.size(), entry->vm_state_bytes)) {
-      Error error = failure_at(ErrorCode::out_of_range, IoTag::state, offset,
-                               "the range ends beyond the machine state; its size");
-      error.value = offset + target.size();
-      error.limit = entry->vm_state_bytes;
-      return error;
+    VARVE_TRY(readable_entry_at(*core, index));
+    const auto reader = VARVE_TRY(StateReader::open(image, index));
+    return reader->read_at(offset, target);
+  });
+}
+
+Result<void> drop_snapshot_state(Image& image, std::size_t index) noexcept {
+  return without_exceptions([&]() -> Result<void> {
+    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+    const SnapshotEntry* entry = VARVE_TRY(entry_at(*core, index));
+    if (entry->l1_entries <= core->metadata().geometry.l1_entries_for(entry->disk_size)) {
+      return {};  // There is none.
     }
-    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
-    return SnapshotImage(*core, *entry, std::move(l1)).read_state(offset, target);
+    DeleteOperation operation(*core, *entry, DeleteOperation::What::state);
+    VARVE_TRY(operation.begin({}));
+    return operation.wait();
   });
 }
 

@@ -64,6 +64,7 @@ class SnapshotGround : public ::testing::Test {
     if (model::has_program("qemu-img")) {
       const std::string path = folder_.file("check.qcow2");
       ASSERT_TRUE(disk_.content.save(path));
+      ASSERT_TRUE(sim::SparseBytes().save(folder_.file("below.raw")));
       EXPECT_EQ(model::qemu_check(path, true).value_or(""), "");
     }
     open();

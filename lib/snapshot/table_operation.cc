@@ -1,30 +1,24 @@
-#include "snapshot/rename_operation.h"
+#include "snapshot/table_operation.h"
 
 #include <utility>
 
-#include "base/failure.h"
+#include "base/try.h"
 
 namespace varve {
 
-RenameOperation::RenameOperation(Qcow2Image& image, const SnapshotEntry& entry,
-                                 std::string new_name)
-    : ControlOperation(image), entry_(entry), new_name_(std::move(new_name)) {}
+TableOperation::TableOperation(Qcow2Image& image, Edit edit)
+    : ControlOperation(image), edit_(std::move(edit)) {}
 
-Result<void> RenameOperation::take_up() {
+Result<void> TableOperation::take_up() {
   table_ = metadata().snapshots;
-  const std::optional<std::size_t> index = find_same_snapshot(table_, entry_);
-  if (!index) {
-    return failure(ErrorCode::not_found, "the snapshot has been deleted");
-  }
-  table_.entries[*index].name = new_name_;
-  return {};
+  return edit_(table_);
 }
 
-SnapshotPhase RenameOperation::phase() const noexcept {
+SnapshotPhase TableOperation::phase() const noexcept {
   return step_ == Step::publishing ? SnapshotPhase::publishing : SnapshotPhase::preparing;
 }
 
-ControlOperation::Progress RenameOperation::perform() noexcept {
+ControlOperation::Progress TableOperation::perform() noexcept {
   switch (step_) {
     case Step::first_write:
       return do_first_write();
@@ -47,13 +41,13 @@ ControlOperation::Progress RenameOperation::perform() noexcept {
   VARVE_ASSERT(false);
 }
 
-bool RenameOperation::step_done() noexcept {
+bool TableOperation::step_done() noexcept {
   const bool is_last = step_ == Step::publishing || step_ == Step::giving_back;
   step_ = is_last ? Step::end : static_cast<Step>(static_cast<std::uint8_t>(step_) + 1);
   return !is_last;
 }
 
-bool RenameOperation::step_failed() noexcept {
+bool TableOperation::step_failed() noexcept {
   if (step_ >= Step::publishing) {
     return false;
   }
@@ -61,7 +55,7 @@ bool RenameOperation::step_failed() noexcept {
   return true;
 }
 
-ControlOperation::Progress RenameOperation::publish_root() noexcept {
+ControlOperation::Progress TableOperation::publish_root() noexcept {
   const Progress progress = once([this] {
     update().patch = HeaderPatch();
     patch_table(table_, update().patch);
@@ -71,6 +65,12 @@ ControlOperation::Progress RenameOperation::publish_root() noexcept {
     adopt_table(std::move(table_));
   }
   return progress;
+}
+
+Result<void> edit_table(Qcow2Image& image, TableOperation::Edit edit) noexcept {
+  TableOperation operation(image, std::move(edit));
+  VARVE_TRY(operation.begin({}));
+  return operation.wait();
 }
 
 }  // namespace varve

@@ -1,4 +1,4 @@
-// Changing the snapshot table alone: renaming a snapshot.
+// Changing the snapshot table alone: a snapshot's name, or what its facts say.
 //
 // Step transitions:
 //   first_write -> claiming_table -> settling -> writing_table -> table_barrier -> publishing ->
@@ -6,14 +6,19 @@
 // Failure before publishing: -> giving_back -> end.
 #pragma once
 
+#include <functional>
+
 #include "snapshot/control_operation.h"
 
 namespace varve {
 
-class RenameOperation final : public ControlOperation {
+class TableOperation final : public ControlOperation {
  public:
-  RenameOperation(Qcow2Image& image, const SnapshotEntry& entry, std::string new_name);
-  ~RenameOperation() override { run_out(); }
+  // `edit` is given the table as it is when the operation's turn has come. It may throw
+  // std::bad_alloc; its error ends the operation with nothing changed.
+  using Edit = std::function<Result<void>(SnapshotTable& table)>;
+  TableOperation(Qcow2Image& image, Edit edit);
+  ~TableOperation() override { run_out(); }
 
  private:
   enum class Step : std::uint8_t {
@@ -35,9 +40,12 @@ class RenameOperation final : public ControlOperation {
   Progress publish_root() noexcept;
 
   Step step_ = Step::first_write;
-  SnapshotEntry entry_;
-  std::string new_name_;
-  SnapshotTable table_;  // With the new name.
+  Edit edit_;
+  SnapshotTable table_;  // Edited.
 };
+
+// Runs one to its end. Errors: those of delete_snapshot that are not about deleting, and the
+// edit's.
+Result<void> edit_table(Qcow2Image& image, TableOperation::Edit edit) noexcept;
 
 }  // namespace varve

@@ -1,0 +1,82 @@
+#include "snapshot/group_members.h"
+
+#include <algorithm>
+
+#include "base/failure.h"
+
+namespace varve {
+namespace {
+
+FoundGroup& group_in(std::vector<FoundGroup>& groups, const Uuid& uuid) {
+  const auto found = std::find_if(groups.begin(), groups.end(),
+                                  [&](const FoundGroup& group) { return group.uuid == uuid; });
+  if (found != groups.end()) {
+    return *found;
+  }
+  groups.push_back({uuid, {}});
+  return groups.back();
+}
+
+}  // namespace
+
+bool FoundGroup::has_any(SnapshotFacts::Flag flag) const noexcept {
+  return std::any_of(members.begin(), members.end(),
+                     [&](const FoundMember& member) { return member.facts.has(flag); });
+}
+
+Result<std::vector<Qcow2Image*>> qcow2_of_all(std::span<Image* const> images) {
+  std::vector<Qcow2Image*> all;
+  for (Image* image : images) {
+    auto* core = dynamic_cast<Qcow2Image*>(&image->core());
+    if (core == nullptr) {
+      return failure(ErrorCode::unsupported, "only qcow2 images hold snapshots");
+    }
+    if (std::find(all.begin(), all.end(), core) != all.end()) {
+      return failure(ErrorCode::invalid_argument, "an image is in the group twice");
+    }
+    all.push_back(core);
+  }
+  if (all.empty()) {
+    return failure(ErrorCode::invalid_argument, "a group has no image");
+  }
+  return all;
+}
+
+std::vector<FoundGroup> find_groups(const std::vector<Qcow2Image*>& images) {
+  std::vector<FoundGroup> groups;
+  for (std::size_t position = 0; position < images.size(); ++position) {
+    const SnapshotTable& table = images[position]->metadata().snapshots;
+    for (std::size_t index = 0; index < table.entries.size(); ++index) {
+      auto facts = facts_of(table.entries[index]);
+      if (facts && !facts->group.is_null()) {
+        group_in(groups, facts->group).members.push_back({position, index, std::move(*facts)});
+      }
+    }
+  }
+  for (FoundGroup& group : groups) {
+    std::stable_sort(group.members.begin(), group.members.end(),
+                     [](const FoundMember& a, const FoundMember& b) {
+                       return a.facts.member_index < b.facts.member_index;
+                     });
+  }
+  return groups;
+}
+
+Group describe_group(const FoundGroup& found) {
+  Group group;
+  group.uuid = found.uuid;
+  group.is_pending = found.has_any(SnapshotFacts::kPending);
+  for (const Uuid& image : found.leader().members) {
+    group.members.push_back({image});
+  }
+  for (const FoundMember& member : found.members) {
+    if (member.facts.member_index < group.members.size()) {
+      GroupMember& told = group.members[member.facts.member_index];
+      told.position = member.position;
+      told.index = member.index;
+    }
+  }
+  return group;
+}
+
+}  // namespace varve

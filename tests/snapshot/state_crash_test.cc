@@ -1,0 +1,164 @@
+// Goal: a power cut or a failing device while a state is written or published costs nothing but the
+// snapshot under way, and leaves nothing but leaks. Method: one run on a CrashDisk, a seeded sample
+// of what a cut may leave; the same run with each I/O failing in turn.
+#include <gtest/gtest.h>
+#include <varve/state.h>
+
+#include "model/lab.h"
+#include "sim/crash_states.h"
+#include "sim/faulty_storage.h"
+#include "sim/random.h"
+#include "snapshot/snapshot_ground.h"
+
+namespace varve::testing {
+namespace {
+
+constexpr std::uint64_t kStatesExamined = 60;
+
+class StateCrashTest : public SnapshotGround {
+ protected:
+  StateCrashTest() : blob_(pattern(30'000, 5)), old_(pattern(40'000, 6)) {
+    std::fill(blob_.begin() + 8'000, blob_.begin() + 17'000, std::byte{0});
+  }
+  // An image that holds a full snapshot already.
+  void prepare(std::uint32_t version) {
+    CreateOptions options = options_of(256 * kKiB, 4096);
+    options.version = version;
+    make(options);
+    VARVE_MUST(image_->write(0, pattern(64 * kKiB, 1)));
+    ASSERT_TRUE(take_full(*image_, "old", old_).has_value());
+    VARVE_MUST(image_->close());
+    image_.reset();
+  }
+  static Result<void> take_full(Image& image, const std::string& name, const ByteVector& blob) {
+    auto state = StateWriter::create(image);
+    if (!state) {
+      return state.error();
+    }
+    for (std::size_t at = 0; at < blob.size(); at += 9'000) {
+      const Result<void> written = (*state)->write(
+          std::span(blob).subspan(at, std::min<std::size_t>(9'000, blob.size() - at)));
+      if (!written) {
+        return written;
+      }
+    }
+    if (const Result<void> finished = (*state)->finish(); !finished) {
+      return finished;
+    }
+    SnapshotCreateOptions options;
+    options.name = name;
+    options.state = state->get();
+    const auto created = create_snapshot(image, options);
+    return created ? Result<void>() : created.error();
+  }
+  static void expect_state(Image& image, const std::string& name, const ByteVector& blob) {
+    const auto index = find_snapshot(image, {.text = name});
+    ASSERT_TRUE(index.has_value()) << name;
+    auto reader = StateReader::open(image, *index);
+    VARVE_MUST(reader);
+    ByteVector read((*reader)->size());
+    VARVE_MUST((*reader)->read_at(0, read));
+    EXPECT_EQ(read, blob) << name;
+  }
+  std::unique_ptr<Image> open_on(std::unique_ptr<Storage> storage) {
+    OpenOptions options;
+    options.writable = true;
+    auto opened = Image::open(std::move(storage), "/lab", options);
+    EXPECT_TRUE(opened.has_value()) << describe(opened.error());
+    return opened ? std::move(*opened) : nullptr;
+  }
+  // Opens what was left, and uses it.
+  void examine(const sim::SparseBytes& content, bool must_have_new, bool may_mismatch) {
+    sim::SimDisk disk;
+    disk.content = content.clone();
+    const auto image = open_on(std::make_unique<sim::SimStorage>(*engine_, disk));
+    ASSERT_NE(image, nullptr);
+    EXPECT_EQ(model::check_image(*image, may_mismatch, false).value_or(""), "");
+    expect_state(*image, "old", old_);
+    if (find_snapshot(*image, {.text = "new"}).has_value()) {
+      expect_state(*image, "new", blob_);
+    } else {
+      EXPECT_FALSE(must_have_new);
+    }
+    VARVE_MUST(image->write(4096, pattern(30'000, 8)));
+    EXPECT_TRUE(take_full(*image, "after", old_).has_value());
+    expect_state(*image, "after", old_);
+    expect_state(*image, "old", old_);
+    VARVE_MUST(image->close());
+  }
+  void explore_cuts(std::uint32_t version) {
+    const std::uint64_t seed = sim::seed_from_environment();
+    SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));
+    prepare(version);
+    sim::CrashDisk disk(disk_.content);
+    sim::Moment published = 0;
+    {
+      const auto image = open_on(std::make_unique<sim::CrashStorage>(*engine_, disk));
+      ASSERT_NE(image, nullptr);
+      ASSERT_TRUE(take_full(*image, "new", blob_).has_value());
+      published = disk.mark();
+      VARVE_MUST(image->write(0, pattern(20'000, 3)));
+      VARVE_MUST(image->close());
+    }
+    sim::CrashOptions options;
+    options.seed = seed;
+    std::uint64_t possible = 0;
+    sim::for_each_crash_state(disk, options, [&](const auto&, const auto&) {
+      ++possible;
+      return true;
+    });
+    sim::Random choice(seed);
+    std::uint64_t left = possible;
+    std::uint64_t wanted = std::min(possible, kStatesExamined);
+    sim::for_each_crash_state(disk, options,
+                              [&](const sim::CrashState& state, const sim::SparseBytes& content) {
+                                if (choice.below(left--) < wanted) {
+                                  --wanted;
+                                  SCOPED_TRACE(state.description);
+                                  examine(content, state.moment >= published, version < 3);
+                                }
+                                return !HasFailure();
+                              });
+  }
+
+  ByteVector blob_;
+  ByteVector old_;
+};
+
+TEST_F(StateCrashTest, CutsLeaveNothingButLeaks) {
+  explore_cuts(3);
+}
+
+TEST_F(StateCrashTest, CutsLeaveNothingButLeaksInVersion2) {
+  explore_cuts(2);
+}
+
+TEST_F(StateCrashTest, EveryFailureIsToldAndCostsNothingElse) {
+  prepare(3);
+  std::uint64_t nth = 0;
+  for (bool was_hit = true; was_hit; ++nth) {
+    SCOPED_TRACE("I/O " + std::to_string(nth));
+    sim::SimDisk disk;
+    disk.content = disk_.content.clone();
+    sim::FaultPlan plan;
+    auto image = open_on(std::make_unique<sim::FaultyStorage>(
+        std::make_unique<sim::SimStorage>(*engine_, disk), plan));
+    ASSERT_NE(image, nullptr);
+    plan.reset_counts();
+    plan.fail_index(nth, nth % 2 == 0 ? EIO : ENOSPC);
+    const Result<void> taken = take_full(*image, "new", blob_);
+    was_hit = plan.hits() != 0;
+    EXPECT_TRUE(was_hit || taken.has_value());
+    plan.lift();
+    if (image->close()) {
+      EXPECT_FALSE(was_hit && nth == 0 && taken.has_value());
+    }
+    image.reset();
+    examine(disk.content, taken.has_value(), false);
+    ASSERT_FALSE(HasFailure());
+  }
+  EXPECT_GT(nth, 15u);
+}
+
+}  // namespace
+}  // namespace varve::testing
