@@ -1,5 +1,8 @@
-// varve snapshot create | list | apply | delete | rename | read-state: Varve's own actions, which
-// name a snapshot by id or by name and refuse a name that several share.
+// varve snapshot create | list | apply | delete | rename: Varve's own actions, which name a
+// snapshot by name, id or UUID and refuse a name that several share. read-state is in
+// own_snapshot_state.cc; diff, export and import are in own_snapshot_stream.cc.
+
+#include "own_snapshot.h"
 
 #include <algorithm>
 #include <array>
@@ -7,6 +10,7 @@
 #include <cstring>
 #include <ctime>
 
+#include <varve/group.h>
 #include <varve/inspect.h>
 #include <varve/snapshot.h>
 
@@ -30,80 +34,43 @@ double milliseconds_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-std::optional<OpenedImage> open_own(Context& context, const std::string& name, bool writable) {
-  ImageArgument argument;
-  argument.text = name;
-  argument.format = "qcow2";
-  argument.writable = writable;
-  argument.open_backing = writable;
-  return open_image(context, argument);
-}
-
-int fail(const Context& context, const OpenedImage& opened, const std::string& what,
-         const Error& error) {
-  context.error("{}: {}: {}", opened.filename, what, describe(error));
-  return 1;
-}
-
-// Nothing after a message; a name that several snapshots share is one.
-std::optional<std::size_t> find_own(const Context& context, const OpenedImage& opened,
-                                    const std::string& text) {
-  const Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(*opened.image);
-  if (!snapshots) {
-    fail(context, opened, "cannot list the snapshots", snapshots.error());
-    return std::nullopt;
-  }
-  const Result<std::size_t> index = find_snapshot(*opened.image, {.text = text});
-  if (index) {
-    return *index;
-  }
-  std::string ids;
-  for (const SnapshotInfo& snapshot : *snapshots) {
-    if (snapshot.name == text) {
-      ids += (ids.empty() ? "" : ", ") + snapshot.id;
+// One snapshot of one image, or a group of several.
+Result<std::vector<SnapshotCreated>> take(const std::vector<OpenedImage>& opened,
+                                          const SnapshotCreateOptions& options) {
+  if (opened.size() == 1) {
+    const Result<SnapshotCreated> created = create_snapshot(*opened.front().image, options);
+    if (!created) {
+      return created.error();
     }
+    return std::vector<SnapshotCreated>{*created};
   }
-  if (ids.empty()) {
-    context.error("{}: there is no snapshot '{}'", opened.filename, text);
-  } else {
-    context.error("{}: several snapshots are named '{}': say which by id ({})", opened.filename,
-                  text, ids);
+  std::vector<Image*> images;
+  for (const OpenedImage& one : opened) {
+    images.push_back(one.image.get());
   }
-  return std::nullopt;
+  Result<GroupCreated> created = create_group_snapshot(images, options);
+  if (!created) {
+    return created.error();
+  }
+  return std::move(created->members);
 }
 
-// One image of a create.
-struct Taken {
-  OpenedImage opened;
-  SnapshotCreated created;
-  double total_milliseconds = 0;
-};
-
-// Deletes again what was taken, so that all images have the snapshot or none.
-void undo(const Context& context, std::vector<Taken>& taken) {
-  for (Taken& one : taken) {
-    if (one.created.id.empty()) {
-      continue;
-    }
-    const Result<std::size_t> index =
-        find_snapshot(*one.opened.image, {.text = one.created.id, .by = SnapshotReference::By::id});
-    const Result<void> deleted =
-        index ? delete_snapshot(*one.opened.image, *index) : Result<void>(index.error());
-    if (!deleted) {
-      fail(context, one.opened, fmt::format("snapshot {} could not be taken back", one.created.id),
-           deleted.error());
-    }
-  }
-}
-
-int create(Context& context, const std::vector<std::string>& images, const std::string& name) {
-  std::vector<Taken> taken;
+int create(Context& context, const std::vector<std::string>& images, const std::string& name,
+           const std::string& state_file) {
+  std::vector<OpenedImage> opened;
   for (const std::string& image : images) {
-    std::optional<OpenedImage> opened = open_own(context, image, true);
-    if (!opened) {
+    std::optional<OpenedImage> one = open_own(context, image, true);
+    if (!one) {
       return 1;
     }
-    taken.push_back(Taken{std::move(*opened), {}, 0});
+    opened.push_back(std::move(*one));
+  }
+  std::unique_ptr<StateWriter> state;
+  if (!state_file.empty()) {
+    state = load_state(context, opened.front(), state_file);
+    if (state == nullptr) {
+      return 1;
+    }
   }
   std::timespec now{};
   std::timespec_get(&now, TIME_UTC);
@@ -111,23 +78,20 @@ int create(Context& context, const std::vector<std::string>& images, const std::
   options.name = name;
   options.date_seconds = static_cast<std::uint32_t>(now.tv_sec);
   options.date_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
-  for (Taken& one : taken) {
-    const Clock::time_point start = Clock::now();
-    const Result<SnapshotCreated> created = create_snapshot(*one.opened.image, options);
-    if (!created) {
-      fail(context, one.opened, "cannot take the snapshot", created.error());
-      undo(context, taken);
-      return 1;
-    }
-    one.created = *created;
-    one.total_milliseconds = milliseconds_since(start);
+  options.state = state.get();
+  const Clock::time_point start = Clock::now();
+  const Result<std::vector<SnapshotCreated>> created = take(opened, options);
+  if (!created) {
+    return fail_own(context, opened.front(), "cannot take the snapshot", created.error());
   }
+  const double total = milliseconds_since(start);
+  state.reset();
   int code = 0;
-  for (Taken& one : taken) {
-    print("{}: snapshot {} '{}', pause {:.3f} ms, total {:.3f} ms\n", one.opened.filename,
-          one.created.id, name, static_cast<double>(one.created.pause_nanoseconds) / 1e6,
-          one.total_milliseconds);
-    code = close_image(context, one.opened) ? code : 1;
+  for (std::size_t i = 0; i < opened.size(); ++i) {
+    const SnapshotCreated& one = (*created)[i];
+    print("{}: snapshot {} '{}' {}, pause {:.3f} ms, total {:.3f} ms\n", opened[i].filename, one.id,
+          name, one.uuid.text(), static_cast<double>(one.pause_nanoseconds) / 1e6, total);
+    code = close_image(context, opened[i]) ? code : 1;
   }
   return code;
 }
@@ -152,7 +116,7 @@ int list(Context& context, const std::string& image, bool json) {
   }
   const Result<InspectReport> report = inspect(*opened->image);
   if (!report) {
-    return fail(context, *opened, "cannot list the snapshots", report.error());
+    return fail_own(context, *opened, "cannot list the snapshots", report.error());
   }
   constexpr const char* kRow = "{:<7} {:<24} {:<20} {:>10} {:>10} {:>10} {:>10}\n";
   Json nodes = Json::array();
@@ -198,8 +162,8 @@ int change(Context& context, const std::string& action, const std::string& image
     changed = rename_snapshot(*opened->image, *index, new_name);
   }
   if (!changed) {
-    return fail(context, *opened, fmt::format("cannot {} snapshot '{}'", action, name),
-                changed.error());
+    return fail_own(context, *opened, fmt::format("cannot {} snapshot '{}'", action, name),
+                    changed.error());
   }
   const double milliseconds = milliseconds_since(start);
   if (!close_image(context, *opened)) {
@@ -209,44 +173,51 @@ int change(Context& context, const std::string& action, const std::string& image
   return 0;
 }
 
-int read_state(Context& context, const std::string& image, const std::string& name) {
-  constexpr std::size_t kBlockBytes = 1 << 20;
-  std::optional<OpenedImage> opened = open_own(context, image, false);
-  if (!opened) {
-    return 1;
-  }
-  const std::optional<std::size_t> index = find_own(context, *opened, name);
-  if (!index) {
-    return 1;
-  }
-  const Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(*opened->image);
-  const std::uint64_t size = snapshots ? (*snapshots)[*index].vm_state_size : 0;
-  if (size == 0) {
-    context.error("{}: snapshot '{}' holds no machine state", opened->filename, name);
-    return 1;
-  }
-  std::vector<std::byte> block(kBlockBytes);
-  for (std::uint64_t offset = 0; offset < size;) {
-    const auto length =
-        static_cast<std::size_t>(std::min<std::uint64_t>(kBlockBytes, size - offset));
-    const std::span<std::byte> target(block.data(), length);
-    const Result<void> read = read_vm_state(*opened->image, *index, offset, target);
-    if (!read) {
-      return fail(context, *opened, "cannot read the state", read.error());
-    }
-    if (std::fwrite(block.data(), 1, length, stdout) != length) {
-      context.error("cannot write the state to standard output: {}", system_words(errno));
-      return 1;
-    }
-    offset += length;
-  }
-  return std::fflush(stdout) == 0 && close_image(context, *opened) ? 0 : 1;
-}
-
-constexpr std::array<const char*, 6> kActions = {"create", "list",   "apply",
-                                                 "delete", "rename", "read-state"};
+constexpr std::array<const char*, 9> kActions = {"create",     "list", "apply",  "delete", "rename",
+                                                 "read-state", "diff", "export", "import"};
 
 }  // namespace
+
+std::optional<OpenedImage> open_own(Context& context, const std::string& name, bool writable) {
+  ImageArgument argument;
+  argument.text = name;
+  argument.format = "qcow2";
+  argument.writable = writable;
+  argument.open_backing = writable;
+  return open_image(context, argument);
+}
+
+int fail_own(const Context& context, const OpenedImage& opened, const std::string& what,
+             const Error& error) {
+  context.error("{}: {}: {}", opened.filename, what, describe(error));
+  return 1;
+}
+
+std::optional<std::size_t> find_own(const Context& context, const OpenedImage& opened,
+                                    const std::string& text) {
+  const Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(*opened.image);
+  if (!snapshots) {
+    fail_own(context, opened, "cannot list the snapshots", snapshots.error());
+    return std::nullopt;
+  }
+  const Result<std::size_t> index = find_snapshot(*opened.image, {.text = text});
+  if (index) {
+    return *index;
+  }
+  std::string ids;
+  for (const SnapshotInfo& snapshot : *snapshots) {
+    if (snapshot.name == text) {
+      ids += (ids.empty() ? "" : ", ") + snapshot.id;
+    }
+  }
+  if (ids.empty()) {
+    context.error("{}: there is no snapshot '{}'", opened.filename, text);
+  } else {
+    context.error("{}: several snapshots are named '{}': say which by id ({})", opened.filename,
+                  text, ids);
+  }
+  return std::nullopt;
+}
 
 bool is_own_snapshot_action(const char* word) {
   return std::any_of(kActions.begin(), kActions.end(),
@@ -255,23 +226,32 @@ bool is_own_snapshot_action(const char* word) {
 
 int run_own_snapshot(Context& context, int argc, char** argv) {
   const std::string action = argv[0];
+  if (action == "diff" || action == "export" || action == "import") {
+    return run_own_snapshot_stream(context, argc, argv);
+  }
   std::vector<std::string> images;
   std::string image;
   std::string name;
   std::string new_name;
+  std::string state;
+  bool full = false;
   bool json = false;
   CLI::App app("Work on the snapshots inside an image.",
                fmt::format("{} snapshot {}", context.program, action));
   if (action == "create") {
     app.add_option("images", images, "The images; all get the snapshot, or none")->required();
     app.add_option("--name", name, "The snapshot's name")->required();
+    CLI::Option* state_option =
+        app.add_option("--state", state, "The machine's state, into the first image (-: stdin)");
+    app.add_flag("--full", full, "Keep the machine's state with the snapshot")->needs(state_option);
+    state_option->needs("--full");
   } else {
     app.add_option("image", image, "The image")->required();
   }
   if (action == "list") {
     app.add_flag("--json", json, "Answer as JSON");
   } else if (action != "create") {
-    app.add_option("name", name, "The snapshot: its name or its id")->required();
+    app.add_option("name", name, "The snapshot: its name, id or UUID")->required();
   }
   if (action == "rename") {
     app.add_option("new-name", new_name, "The new name")->required();
@@ -280,13 +260,13 @@ int run_own_snapshot(Context& context, int argc, char** argv) {
     return *code;
   }
   if (action == "create") {
-    return create(context, images, name);
+    return create(context, images, name, state);
   }
   if (action == "list") {
     return list(context, image, json);
   }
   if (action == "read-state") {
-    return read_state(context, image, name);
+    return run_read_state(context, image, name);
   }
   return change(context, action, image, name, new_name);
 }
