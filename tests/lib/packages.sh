@@ -7,7 +7,8 @@
 BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev liburing-dev
   libpugixml-dev libxxhash-dev)
 TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev)
-TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils e2fsprogs
+TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils qemu-system-x86
+  e2fsprogs
   clang libclang-rt-dev clang-format clang-tidy)
 FULL_PACKAGES=(valgrind debootstrap fio)
 

@@ -1,0 +1,112 @@
+"""A machine of a few bytes under qemu-system-x86_64: its boot sector counts in RAM and prints."""
+
+import json
+import os
+import socket
+import subprocess
+import tempfile
+
+QEMU = "qemu-system-x86_64"
+
+# Real mode. [0x7e00] is set to 0, then forever: add one, print it as eight hexadecimal digits and a
+# newline to port 0xe9, wait a little.
+BOOT_CODE = bytes.fromhex(
+    "fa"                    # cli
+    "31c0 8ed8 8ed0"        # xor ax,ax; mov ds,ax; mov ss,ax
+    "66c706007e00000000"    # mov dword [0x7e00],0
+    "66ff06007e"            # again: inc dword [0x7e00]
+    "668b1e007e"            # mov ebx,[0x7e00]
+    "b90800"                # mov cx,8
+    "66c1c304"              # digit: rol ebx,4
+    "88d8 240f 0430"        # mov al,bl; and al,15; add al,'0'
+    "3c39 7602 0407"        # cmp al,'9'; jbe put; add al,7
+    "e6e9"                  # put: out 0xe9,al
+    "e2ec"                  # loop digit
+    "b00a e6e9"             # mov al,10; out 0xe9,al
+    "b9ffff e2fe"           # mov cx,0xffff; wait: loop wait
+    "ebd4")                 # jmp again
+
+
+def boot_sector():
+    return BOOT_CODE.ljust(510, b"\0") + b"\x55\xaa"
+
+
+class Machine:
+    """A running QEMU. Its guest's lines come from next_count(), QMP goes through command()."""
+
+    def __init__(self, disk, loadvm=None):
+        self.folder = tempfile.TemporaryDirectory(prefix="varve-guest-")
+        path = os.path.join(self.folder.name, "qmp")
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(1)
+        arguments = [QEMU, "-machine", "pc,accel=tcg", "-m", "16M", "-nodefaults", "-display",
+                     "none", "-debugcon", "stdio", "-qmp", f"unix:{path}",
+                     "-drive", f"file={disk},format=qcow2,if=ide"]
+        if loadvm is not None:
+            arguments += ["-loadvm", loadvm]
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE)
+        listener.settimeout(60)
+        connection = listener.accept()[0]
+        connection.settimeout(60)
+        self.qmp = connection.makefile("rw", encoding="utf-8")
+        self.read_message()  # The greeting.
+        self.command("qmp_capabilities")
+
+    def read_message(self):
+        line = self.qmp.readline()
+        if not line:
+            raise RuntimeError("QEMU has gone")
+        return json.loads(line)
+
+    def command(self, name, **arguments):
+        self.qmp.write(json.dumps({"execute": name, "arguments": arguments}) + "\n")
+        self.qmp.flush()
+        while True:
+            message = self.read_message()
+            if "error" in message:
+                raise RuntimeError(f"{name}: {message['error']}")
+            if "return" in message:
+                return message["return"]
+
+    def monitor(self, line):
+        answer = self.command("human-monitor-command", **{"command-line": line})
+        if answer:
+            raise RuntimeError(f"{line}: {answer}")
+
+    def next_count(self):
+        """The next whole line the guest prints. The first one after -loadvm may be the end of a
+        line that was begun before."""
+        while True:
+            line = self.process.stdout.readline()
+            if not line.endswith(b"\n"):
+                raise RuntimeError("the guest has stopped")
+            if len(line) == 9:
+                return int(line, 16)
+
+    def save_state(self, path):
+        """Stops the guest and writes QEMU's stream of its state."""
+        self.command("migrate-set-capabilities",
+                     capabilities=[{"capability": "events", "state": True}])
+        self.command("migrate", uri=f"exec:cat > '{path}'")
+        while True:
+            message = self.read_message()
+            if message.get("event") == "MIGRATION":
+                status = message["data"]["status"]
+                if status == "completed":
+                    return
+                if status == "failed":
+                    raise RuntimeError("QEMU cannot save the state")
+
+    def quit(self):
+        """Ends it; the last whole number the guest had printed, or None."""
+        self.command("quit")
+        lines = [line for line in self.process.stdout.read().split(b"\n")[:-1] if len(line) == 8]
+        self.process.wait(timeout=60)
+        return int(lines[-1], 16) if lines else None
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
