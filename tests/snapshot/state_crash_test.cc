@@ -1,6 +1,8 @@
 // Goal: a power cut or a failing device while a state is written or published costs nothing but the
 // snapshot under way, and leaves nothing but leaks. Method: one run on a CrashDisk, a seeded sample
 // of what a cut may leave; the same run with each I/O failing in turn.
+#include <functional>
+
 #include <gtest/gtest.h>
 #include <varve/state.h>
 
@@ -86,9 +88,32 @@ class StateCrashTest : public SnapshotGround {
     expect_state(*image, "old", old_);
     VARVE_MUST(image->close());
   }
-  void explore_cuts(std::uint32_t version) {
+  // A seeded sample of what cuts of the run may leave.
+  void for_each_cut(
+      const sim::CrashDisk& disk,
+      const std::function<void(const sim::CrashState&, const sim::SparseBytes&)>& visit) {
     const std::uint64_t seed = sim::seed_from_environment();
     SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));
+    sim::CrashOptions options;
+    options.seed = seed;
+    std::uint64_t left = 0;
+    sim::for_each_crash_state(disk, options, [&](const auto&, const auto&) {
+      ++left;
+      return true;
+    });
+    sim::Random choice(seed);
+    std::uint64_t wanted = std::min(left, kStatesExamined);
+    sim::for_each_crash_state(disk, options,
+                              [&](const sim::CrashState& state, const sim::SparseBytes& content) {
+                                if (choice.below(left--) < wanted) {
+                                  --wanted;
+                                  SCOPED_TRACE(state.description);
+                                  visit(state, content);
+                                }
+                                return !HasFailure();
+                              });
+  }
+  void explore_cuts(std::uint32_t version) {
     prepare(version);
     sim::CrashDisk disk(disk_.content);
     sim::Moment published = 0;
@@ -100,25 +125,9 @@ class StateCrashTest : public SnapshotGround {
       VARVE_MUST(image->write(0, pattern(20'000, 3)));
       VARVE_MUST(image->close());
     }
-    sim::CrashOptions options;
-    options.seed = seed;
-    std::uint64_t possible = 0;
-    sim::for_each_crash_state(disk, options, [&](const auto&, const auto&) {
-      ++possible;
-      return true;
+    for_each_cut(disk, [&](const sim::CrashState& state, const sim::SparseBytes& content) {
+      examine(content, state.moment >= published, version < 3);
     });
-    sim::Random choice(seed);
-    std::uint64_t left = possible;
-    std::uint64_t wanted = std::min(possible, kStatesExamined);
-    sim::for_each_crash_state(disk, options,
-                              [&](const sim::CrashState& state, const sim::SparseBytes& content) {
-                                if (choice.below(left--) < wanted) {
-                                  --wanted;
-                                  SCOPED_TRACE(state.description);
-                                  examine(content, state.moment >= published, version < 3);
-                                }
-                                return !HasFailure();
-                              });
   }
 
   ByteVector blob_;
@@ -131,6 +140,38 @@ TEST_F(StateCrashTest, CutsLeaveNothingButLeaks) {
 
 TEST_F(StateCrashTest, CutsLeaveNothingButLeaksInVersion2) {
   explore_cuts(2);
+}
+
+// Dropped: the state is there whole or gone, the snapshot's disk is as ever.
+TEST_F(StateCrashTest, CutsInDroppingAStateLeaveAllOfItOrNothing) {
+  prepare(3);
+  sim::CrashDisk disk(disk_.content);
+  sim::Moment dropped = 0;
+  {
+    const auto image = open_on(std::make_unique<sim::CrashStorage>(*engine_, disk));
+    ASSERT_NE(image, nullptr);
+    VARVE_MUST(image->write(0, pattern(20'000, 3)));
+    VARVE_MUST(drop_snapshot_state(*image, 0));
+    dropped = disk.mark();
+    VARVE_MUST(image->write(30'000, pattern(20'000, 4)));
+    VARVE_MUST(image->close());
+  }
+  for_each_cut(disk, [&](const sim::CrashState& state, const sim::SparseBytes& content) {
+    sim::SimDisk left;
+    left.content = content.clone();
+    const auto image = open_on(std::make_unique<sim::SimStorage>(*engine_, left));
+    ASSERT_NE(image, nullptr);
+    EXPECT_EQ(model::check_image(*image, false, false).value_or(""), "");
+    if (list_snapshots(*image).value().at(0).vm_state_size != 0) {
+      EXPECT_LT(state.moment, dropped);
+      expect_state(*image, "old", old_);
+    }
+    VARVE_MUST(apply_snapshot(*image, 0));
+    ByteVector read(64 * kKiB);
+    VARVE_MUST(image->read(0, read));
+    EXPECT_EQ(read, pattern(64 * kKiB, 1));
+    VARVE_MUST(image->close());
+  });
 }
 
 TEST_F(StateCrashTest, EveryFailureIsToldAndCostsNothingElse) {

@@ -12,7 +12,8 @@ class OwnSnapshots : public SideBySide {
       return;
     }
     prepare(
-        "$QEMU create -q -f qcow2 a.qcow2 4M && $QEMU create -q -f qcow2 b.qcow2 4M && head -c "
+        "qemu-img create -q -f qcow2 a.qcow2 4M && qemu-img create -q -f qcow2 b.qcow2 4M && head "
+        "-c "
         "300000 /dev/urandom >state && head -c 200000 /dev/urandom >data");
   }
   [[nodiscard]] Outcome run_varve(const std::string& script) {
