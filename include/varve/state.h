@@ -43,9 +43,9 @@ struct StateRequest {
 
 class StateWriter {
  public:
-  // The image must outlive the writer. Several writers may work at once. Blocking: the first change
-  // of a session is prepared. Errors: unsupported (raw image, external data file), read_only,
-  // poisoned, no_memory, io.
+  // The image must outlive the writer, and be closed after it. Several writers may work at once.
+  // Blocking: the first change of a session is prepared. Errors: unsupported (raw image, external
+  // data file), read_only, poisoned, no_memory, io.
   [[nodiscard]] static Result<std::unique_ptr<StateWriter>> create(Image& image) noexcept;
   // REQUIRES: no request in flight. A blob not attached to a published snapshot is given back.
   // Blocking.

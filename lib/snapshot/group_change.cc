@@ -2,7 +2,9 @@
 // each image switches, the first one last; then each gives back what it had. So after a crash the
 // first member that is there tells: with the intent everything goes on, without it nothing had
 // begun.
+#include <algorithm>
 #include <new>
+#include <utility>
 
 #include <varve/snapshot_operation.h>
 
@@ -13,19 +15,18 @@
 namespace varve {
 namespace {
 
-Result<void> perform(std::span<Image* const> images, const FoundGroup& group,
-                     SnapshotFacts::Flag intent) {
+Result<void> perform(std::span<Image* const> images, FoundGroup group, SnapshotFacts::Flag intent) {
+  std::reverse(group.members.begin(), group.members.end());
   OperationOptions stepwise;
   stepwise.stepwise = true;
   std::vector<std::unique_ptr<SnapshotOperation>> operations;
-  for (auto member = group.members.rbegin(); member != group.members.rend(); ++member) {
-    if (!member->facts.has(intent)) {
+  for (const FoundMember& member : group.members) {
+    if (!member.facts.has(intent)) {
       continue;
     }
-    Image& image = *images[member->position];
-    auto started = intent == SnapshotFacts::kApplying
-                       ? start_apply(image, member->index, stepwise)
-                       : start_delete(image, member->index, stepwise);
+    Image& image = *images[member.position];
+    auto started = intent == SnapshotFacts::kApplying ? start_apply(image, member.index, stepwise)
+                                                      : start_delete(image, member.index, stepwise);
     operations.push_back(VARVE_TRY(std::move(started)));
     VARVE_TRY(operations.back()->wait_for(SnapshotPhase::reclaiming));
   }
@@ -51,8 +52,8 @@ Result<void> change(std::span<Image* const> images, const Uuid& uuid,
       return failure(ErrorCode::busy, "the group is not settled");
     }
     VARVE_TRY(flag_members(cores, uuid, intent, true, true));
-    const FoundGroup meant = VARVE_TRY(find_group(cores, uuid));
-    return perform(images, meant, intent);
+    FoundGroup meant = VARVE_TRY(find_group(cores, uuid));
+    return perform(images, std::move(meant), intent);
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot allocate a group operation");
   }

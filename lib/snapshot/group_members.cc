@@ -1,24 +1,11 @@
 #include "snapshot/group_members.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/failure.h"
 
 namespace varve {
-namespace {
-
-FoundGroup& group_in(std::vector<FoundGroup>& groups, const Uuid& uuid) {
-  const auto found = std::find_if(groups.begin(), groups.end(),
-                                  [&](const FoundGroup& group) { return group.uuid == uuid; });
-  if (found != groups.end()) {
-    return *found;
-  }
-  groups.push_back({uuid, {}});
-  return groups.back();
-}
-
-}  // namespace
-
 bool FoundGroup::has_any(SnapshotFacts::Flag flag) const noexcept {
   return std::any_of(members.begin(), members.end(),
                      [&](const FoundMember& member) { return member.facts.has(flag); });
@@ -44,12 +31,17 @@ Result<std::vector<Qcow2Image*>> qcow2_of_all(std::span<Image* const> images) {
 
 std::vector<FoundGroup> find_groups(const std::vector<Qcow2Image*>& images) {
   std::vector<FoundGroup> groups;
+  std::map<std::array<std::uint8_t, 16>, std::size_t> known;
   for (std::size_t position = 0; position < images.size(); ++position) {
     const SnapshotTable& table = images[position]->metadata().snapshots;
     for (std::size_t index = 0; index < table.entries.size(); ++index) {
       auto facts = facts_of(table.entries[index]);
       if (facts && !facts->group.is_null()) {
-        group_in(groups, facts->group).members.push_back({position, index, std::move(*facts)});
+        const auto [at, is_new] = known.emplace(facts->group.bytes, groups.size());
+        if (is_new) {
+          groups.push_back({facts->group, {}});
+        }
+        groups[at->second].members.push_back({position, index, std::move(*facts)});
       }
     }
   }

@@ -20,20 +20,21 @@ constexpr std::uint64_t kTableBytes = 4 * kMiB;
 
 }  // namespace
 
-Result<std::unique_ptr<StateStore>> StateStore::make(Metadata& metadata) noexcept {
+Result<std::unique_ptr<StateStore>> StateStore::make(Qcow2Image& image) noexcept {
   try {
-    return std::make_unique<StateStore>(metadata);
+    return std::make_unique<StateStore>(image);
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot allocate a state writer");
   }
 }
 
-StateStore::StateStore(Metadata& metadata)
-    : metadata_(&metadata),
-      unit_bytes_(StateLayout::unit_bytes(metadata.geometry)),
-      unit_clusters_(unit_bytes_ / metadata.geometry.cluster_bytes()),
+StateStore::StateStore(Qcow2Image& image)
+    : image_(&image),
+      metadata_(&image.metadata()),
+      unit_bytes_(StateLayout::unit_bytes(metadata_->geometry)),
+      unit_clusters_(unit_bytes_ / metadata_->geometry.cluster_bytes()),
       units_max_(static_cast<std::size_t>(std::max(kUnitsMin, kBufferBytes / unit_bytes_))),
-      has_backing_(!metadata.header.backing_name.empty()) {
+      has_backing_(!metadata_->header.backing_name.empty()) {
   units_.reserve(units_max_);
 }
 
@@ -49,6 +50,9 @@ StateStore::~StateStore() {
 Result<void> StateStore::validate(std::uint64_t end) const noexcept {
   if (is_finished_) {
     return failure(ErrorCode::invalid_argument, "the state is finished");
+  }
+  if (image_->is_closed()) {
+    return failure(ErrorCode::invalid_argument, "the image is closed");
   }
   const Geometry& geometry = metadata_->geometry;
   const std::uint64_t entries =
@@ -249,9 +253,7 @@ Result<void> StateStore::fill_holes() {
 }
 
 Result<void> StateStore::finish() noexcept {
-  if (is_finished_) {
-    return failure(ErrorCode::invalid_argument, "the state is finished");
-  }
+  VARVE_TRY(validate(size_));
   VARVE_TRY(write_units());
   try {
     sums_.resize(StateLayout::sums_bytes(size_) / StateLayout::kSumBytes);
@@ -343,9 +345,10 @@ void StateStore::make_room(std::uint64_t begin, std::uint64_t end) {
   }
 }
 
-// Everything claimed goes the way of all that is freed.
+// Everything claimed goes the way of all that is freed. Of a closed image it is leaked: safe, found
+// by check.
 void StateStore::give_back() noexcept {
-  bool goes_on = !metadata_->commit.is_poisoned();
+  bool goes_on = !metadata_->commit.is_poisoned() && !image_->is_closed();
   for (Hosts& hosts : tables_) {
     goes_on = goes_on && release_all(hosts);
   }

@@ -16,6 +16,7 @@
 
 #include "base/buffer.h"
 #include "base/hash.h"
+#include "image/qcow2_image.h"
 #include "meta/batch.h"
 #include "meta/metadata.h"
 
@@ -50,8 +51,8 @@ struct StateLayout {
 class StateStore {
  public:
   // Errors: no_memory.
-  static Result<std::unique_ptr<StateStore>> make(Metadata& metadata) noexcept;
-  explicit StateStore(Metadata& metadata);
+  static Result<std::unique_ptr<StateStore>> make(Qcow2Image& image) noexcept;
+  explicit StateStore(Qcow2Image& image);
   ~StateStore();
   StateStore(const StateStore&) = delete;
   StateStore& operator=(const StateStore&) = delete;
@@ -100,6 +101,7 @@ class StateStore {
   void give_back() noexcept;
   [[nodiscard]] bool release_all(Hosts& hosts) noexcept;
 
+  Qcow2Image* image_;
   Metadata* metadata_;
   std::uint64_t unit_bytes_;
   std::uint64_t unit_clusters_;

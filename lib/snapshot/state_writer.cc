@@ -35,7 +35,7 @@ Result<std::unique_ptr<StateWriter>> StateWriter::create(Image& image) noexcept 
     metadata.first_write.prepare(waiter);
     VARVE_TRY(waiter.wait());
   }
-  auto store = VARVE_TRY(StateStore::make(metadata));
+  auto store = VARVE_TRY(StateStore::make(*core));
   try {
     return std::make_unique<StateWriter>(std::move(store));
   } catch (const std::bad_alloc&) {

@@ -4,6 +4,7 @@
 #include <map>
 
 #include <gtest/gtest.h>
+#include <varve/snapshot_operation.h>
 #include <varve/state.h>
 
 #include "sim/random.h"
@@ -276,6 +277,57 @@ TEST_P(StateRuleTest, RefusesWhatCannotBe) {
   state.reset();
   open(false);
   EXPECT_EQ(StateWriter::create(*image_).error().code, ErrorCode::read_only);
+}
+
+// A guest writes while its state is stored, between the freeze and the publication.
+TEST_P(StateRuleTest, IsStoredBehindTheFreezeWhileTheGuestWrites) {
+  make(GetParam().create);
+  const ByteVector disk = pattern(kMiB, 1);
+  VARVE_MUST(image_->write(0, disk));
+  const ByteVector blob = mixed(700'000, 8);
+  for (const bool is_finished : {false, true}) {
+    const auto state = writer();
+    SnapshotCreateOptions options;
+    options.name = "live";
+    options.state = state.get();
+    OperationOptions stepwise;
+    stepwise.stepwise = true;
+    const auto operation = start_create(*image_, options, stepwise);
+    VARVE_MUST(operation);
+    VARVE_MUST((*operation)->wait_for(SnapshotPhase::ready));
+    VARVE_MUST((*operation)->freeze());
+    for (std::size_t at = 0; at < blob.size(); at += 70'000) {
+      VARVE_MUST(state->write(std::span(blob).subspan(at, 70'000)));
+      VARVE_MUST(image_->write(at, pattern(30'000, static_cast<unsigned>(at))));
+    }
+    if (is_finished) {
+      VARVE_MUST(state->finish());
+    }
+    VARVE_MUST((*operation)->publish());
+    const Result<void> done = (*operation)->wait();
+    EXPECT_EQ(done.has_value(), is_finished);
+    EXPECT_EQ(list().size(), is_finished ? 1u : 0u);
+    VARVE_MUST(image_->write(0, is_finished ? pattern(kMiB, 5) : disk));
+  }
+  check();
+  expect_state("live", blob);
+  VARVE_MUST(apply_snapshot(*image_, 0));
+  ByteVector read(kMiB);
+  VARVE_MUST(image_->read(0, read));
+  EXPECT_EQ(read, disk);
+}
+
+// The image was closed first: nothing is written any more, the clusters leak.
+TEST_P(StateRuleTest, AClosedImageTakesNothing) {
+  make(GetParam().create);
+  auto state = writer();
+  VARVE_MUST(state->write(pattern(200'000, 2)));
+  VARVE_MUST(image_->close());
+  EXPECT_EQ(state->write(pattern(10, 2)).error().code, ErrorCode::invalid_argument);
+  EXPECT_EQ(state->finish().error().code, ErrorCode::invalid_argument);
+  state.reset();
+  open();
+  EXPECT_EQ(model::check_image(*image_, false, false).value_or(""), "");
 }
 
 // One flipped byte of the blob is found wherever reading comes near it, and nowhere else; one of
