@@ -6,6 +6,7 @@
 
 #include "service/ascii.h"
 #include "service/cim_xml.h"
+#include "service/stored_settings.h"
 #include "service/utf8.h"
 
 namespace varve {
@@ -293,7 +294,8 @@ std::optional<RequestedSettings> parse_snapshot_settings(std::optional<std::stri
 bool is_element_name(std::string_view name) noexcept {
   const std::optional<std::size_t> characters = count_utf8(name);
   return characters && *characters > 0 && *characters <= kElementNameCharactersMax &&
-         name.size() <= kElementNameBytesMax && name.find('\0') == std::string_view::npos;
+         name.size() <= kElementNameBytesMax && !is_reserved_name(name) &&
+         name.find('\0') == std::string_view::npos;
 }
 
 }  // namespace varve

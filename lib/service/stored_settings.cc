@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::string_view kMagic = "VS";
 constexpr std::uint8_t kVersion = 1;
-constexpr std::size_t kFixedBytes = 2 + 1 + 4 * 16 + 1 + 2 + 4 + 3 * 2 + 1;
+constexpr std::size_t kFixedBytes = 2 + 1 + 5 * 16 + 1 + 2 + 4 + 3 * 2 + 1;
 static_assert(kFixedBytes + kNotesBytesMax + 2 * kNotesCountMax <= kSnapshotSettingsBytesMax);
 
 class Encoder {
@@ -78,8 +78,8 @@ bool is_in_range(const StoredSettings& settings) noexcept {
                               settings.state == EnabledState::saved;
   return is_type_known && is_state_known && settings.consistency <= ConsistencyLevel::crash &&
          settings.guest_backup <= GuestBackupType::copy && !settings.system.is_null() &&
-         !settings.snapshot.is_null() && settings.disk_index < settings.disk_count &&
-         settings.system_count > 0 &&
+         !settings.snapshot.is_null() && !settings.first_system.is_null() &&
+         settings.disk_index < settings.disk_count && settings.system_count > 0 &&
          settings.collection.is_null() == settings.snapshot_collection.is_null();
 }
 
@@ -93,6 +93,7 @@ std::string encode_settings(const StoredSettings& settings) {
   encoder.uuid(settings.snapshot);
   encoder.uuid(settings.collection);
   encoder.uuid(settings.snapshot_collection);
+  encoder.uuid(settings.first_system);
   encoder.number8(static_cast<unsigned>(settings.type));
   encoder.number16(static_cast<unsigned>(settings.state));
   encoder.number8(static_cast<unsigned>(settings.consistency));
@@ -120,6 +121,7 @@ std::optional<StoredSettings> decode_settings(std::string_view bytes) {
   settings.snapshot = decoder.uuid();
   settings.collection = decoder.uuid();
   settings.snapshot_collection = decoder.uuid();
+  settings.first_system = decoder.uuid();
   settings.type = static_cast<VirtualSystemSnapshotType>(decoder.number8());
   settings.state = static_cast<EnabledState>(decoder.number16());
   settings.consistency = static_cast<ConsistencyLevel>(decoder.number8());

@@ -20,11 +20,22 @@
 
 namespace varve {
 
+// Names of members that are part of something unfinished (image_set.h); no snapshot has them.
+inline constexpr std::string_view kPendingName = "varve: pending";
+inline constexpr std::string_view kDeletingName = "varve: deleting";
+inline constexpr std::string_view kUndoName = "varve: undo";
+inline constexpr std::string_view kWithdrawnName = "varve: withdrawn";
+[[nodiscard]] constexpr bool is_reserved_name(std::string_view name) noexcept {
+  return name == kPendingName || name == kDeletingName || name == kUndoName ||
+         name == kWithdrawnName;
+}
+
 struct StoredSettings {
   Uuid system;
   Uuid snapshot;             // Of the virtual system's snapshot; the images' own differ.
   Uuid collection;           // Null: not of a collection.
   Uuid snapshot_collection;  // Null with `collection`.
+  Uuid first_system;         // Whose disk 0 is published last: the snapshot is there with it.
   VirtualSystemSnapshotType type = VirtualSystemSnapshotType::disk;
   EnabledState state = EnabledState::off;  // Of the system then.
   ConsistencyLevel consistency = ConsistencyLevel::unknown;

@@ -37,6 +37,7 @@ cmake -S "$consumer" -B "$scratch/found" "${options[@]}" -DCMAKE_PREFIX_PATH="$p
 cmake --build "$scratch/found" >>"$scratch/found.log" 2>&1
 expect_output "$scratch/found/with_static"
 expect_output "$scratch/found/with_shared"
+expect_output "$scratch/found/with_service"
 
 echo "-- pkg-config"
 pc_folder=$(dirname "$(find "$prefix" -name varve.pc)")
@@ -53,8 +54,9 @@ expect_output "$scratch/with_static"
 echo "-- add_subdirectory"
 cmake -S "$consumer" -B "$scratch/added" "${options[@]}" -DVARVE_FOLDER="$source_folder" \
   >"$scratch/added.log" 2>&1
-cmake --build "$scratch/added" --target with_static >>"$scratch/added.log" 2>&1
+cmake --build "$scratch/added" --target with_static with_service >>"$scratch/added.log" 2>&1
 expect_output "$scratch/added/with_static"
+expect_output "$scratch/added/with_service"
 cmake --install "$scratch/added" --prefix "$scratch/added-prefix" >>"$scratch/added.log" 2>&1
 if [ -d "$scratch/added-prefix/include" ]; then
   echo "a program that adds Varve as a folder must not install its headers" >&2

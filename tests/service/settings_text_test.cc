@@ -128,6 +128,7 @@ TEST(SettingsText, KeepsLimits) {
     return parse_snapshot_settings(instance(property("ElementName", "string", name)));
   };
   EXPECT_TRUE(named(std::string(100, 'n')));
+  EXPECT_FALSE(named("varve: pending"));
   EXPECT_FALSE(named(std::string(101, 'n')));
   EXPECT_TRUE(named(repeated("\xe2\x82\xac", 85)));   // 255 bytes.
   EXPECT_FALSE(named(repeated("\xe2\x82\xac", 86)));  // 258 bytes, 86 characters.

@@ -22,6 +22,7 @@ StoredSettings full() {
   settings.snapshot = uuid_of(2);
   settings.collection = uuid_of(3);
   settings.snapshot_collection = uuid_of(4);
+  settings.first_system = uuid_of(5);
   settings.type = VirtualSystemSnapshotType::full;
   settings.state = EnabledState::saved;
   settings.consistency = ConsistencyLevel::application;
@@ -40,6 +41,7 @@ TEST(StoredSettings, ComeBack) {
   StoredSettings plain;
   plain.system = uuid_of(9);
   plain.snapshot = uuid_of(8);
+  plain.first_system = uuid_of(9);
   EXPECT_EQ(decode_settings(encode_settings(plain)), plain);
 }
 
@@ -72,6 +74,7 @@ TEST(StoredSettings, RefuseValuesOffTheirMaps) {
   EXPECT_FALSE(changed([](StoredSettings& s) { s.guest_backup = GuestBackupType(3); }));
   EXPECT_FALSE(changed([](StoredSettings& s) { s.system = {}; }));
   EXPECT_FALSE(changed([](StoredSettings& s) { s.snapshot = {}; }));
+  EXPECT_FALSE(changed([](StoredSettings& s) { s.first_system = {}; }));
   EXPECT_FALSE(changed([](StoredSettings& s) { s.collection = {}; }));
   EXPECT_FALSE(changed([](StoredSettings& s) { s.disk_index = 300; }));
   EXPECT_FALSE(changed([](StoredSettings& s) { s.system_count = 0; }));

@@ -1,0 +1,211 @@
+#include "service/core.h"
+
+#include <algorithm>
+#include <array>
+
+#include <unistd.h>
+
+#include "base/failure.h"
+#include "base/try.h"
+#include "service/clock.h"
+#include "service/image_set.h"
+#include "service/scan.h"
+
+namespace varve {
+namespace {
+
+constexpr unsigned kRetentionSecondsMin = 300;
+constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
+constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
+constexpr int kLockTurnMilliseconds = 20;  // Between two tries for an image's lock.
+
+std::string own_host_name() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') {
+    return "localhost";
+  }
+  return name.data();
+}
+
+}  // namespace
+
+ServiceCore::ServiceCore(const ServiceOptions& options, std::string host_name)
+    : references(std::move(host_name)), options_(options), executor_(options.executor) {}
+
+Result<std::unique_ptr<ServiceCore>> ServiceCore::create(const ServiceOptions& options) {
+  if (options.executor != nullptr && options.own_thread) {
+    return failure(ErrorCode::invalid_argument, "an executor and own_thread exclude each other");
+  }
+  if (options.executor == nullptr && !options.own_thread && !options.synchronous) {
+    return failure(ErrorCode::invalid_argument, "jobs take an executor or own_thread");
+  }
+  if (options.job_retention_seconds < kRetentionSecondsMin) {
+    return failure(ErrorCode::invalid_argument, "jobs stay five minutes at least");
+  }
+  auto core = std::make_unique<ServiceCore>(
+      options, options.host_name.empty() ? own_host_name() : options.host_name);
+  core->clock_ = options.clock;
+  if (options.clock == nullptr) {
+    core->own_clock_ = std::make_unique<SystemClock>();
+    core->clock_ = core->own_clock_.get();
+  }
+  if (options.own_thread) {
+    core->thread_ = VARVE_TRY(WorkThread::start(options.engine_options));
+    core->executor_ = core->thread_.get();
+  }
+  return core;
+}
+
+ServiceCore::~ServiceCore() {
+  {
+    const std::lock_guard lock(mutex);
+    for (const auto& [id, job] : jobs.all()) {
+      job->control.stop();
+    }
+  }
+  thread_.reset();
+}
+
+std::uint64_t ServiceCore::retention_nanoseconds() const noexcept {
+  return options_.job_retention_seconds * kNanosecondsPerSecond;
+}
+
+void ServiceCore::set_in_use(const Work& work, bool is_in_use) noexcept {
+  for (System* system : work.systems()) {
+    system->is_in_use = is_in_use;
+  }
+}
+
+WorkStarted ServiceCore::start(std::unique_lock<std::mutex>& lock, std::unique_ptr<Work> work,
+                               JobType type, bool always_job) {
+  WorkStarted started;
+  jobs.drop_old(clock_->steady_nanoseconds(), retention_nanoseconds());
+  Job* job = nullptr;
+  if (!options_.synchronous || always_job) {
+    job = &jobs.add(type, clock_->calendar_nanoseconds(), clock_->steady_nanoseconds());
+    started.job = job->id;
+  }
+  if (!options_.synchronous) {
+    Work* raw = work.get();
+    works_[job->id] = std::move(work);
+    set_in_use(*raw, true);
+    try {
+      executor_->post([this, id = job->id, raw] { run_job(id, *raw); });
+    } catch (const std::bad_alloc&) {
+      set_in_use(*raw, false);
+      works_.erase(job->id);
+      jobs.remove(started.job);
+      throw;
+    }
+    return started;
+  }
+  started.result = run_now(lock, *work, job == nullptr ? nullptr : &job->control);
+  started.created = work->created();
+  if (job != nullptr) {
+    jobs.end(*job, started.result, started.created, clock_->steady_nanoseconds());
+  }
+  return started;
+}
+
+WorkStarted ServiceCore::start(std::unique_lock<std::mutex>& lock, std::unique_ptr<Work> work,
+                               JobType type, std::string& job_path, bool always_job) {
+  WorkStarted started = start(lock, std::move(work), type, always_job);
+  if (!started.job.is_null()) {
+    job_path = references.print(ReferenceKind::job, started.job);
+  }
+  return started;
+}
+
+Result<void> ServiceCore::run_now(std::unique_lock<std::mutex>& lock, Work& work,
+                                  WorkControl* control) {
+  Result<void> result;
+  WorkControl own_control;
+  set_in_use(work, true);
+  lock.unlock();
+  try {
+    on_work_thread([&] { result = run(work, control == nullptr ? own_control : *control); });
+  } catch (const std::bad_alloc&) {
+    result = failure(ErrorCode::no_memory, "cannot hand the work over");
+  }
+  lock.lock();
+  set_in_use(work, false);
+  return result;
+}
+
+void ServiceCore::on_work_thread(const std::function<void()>& body) {
+  if (thread_) {
+    thread_->call(body);
+  } else {
+    body();
+  }
+}
+
+void ServiceCore::run_job(const Uuid& id, Work& work) {
+  Job* job = nullptr;
+  {
+    const std::lock_guard lock(mutex);
+    job = jobs.find(id);
+  }
+  const Result<void> result = run(work, job->control);
+  const std::lock_guard lock(mutex);
+  set_in_use(work, false);
+  jobs.end(*job, result, work.created(), clock_->steady_nanoseconds());
+  works_.erase(id);
+}
+
+Result<void> ServiceCore::run(Work& work, WorkControl& control) {
+  try {
+    OpenDisks disks;
+    const Result<void> result = open_perform_scan(work, control, disks);
+    // What the work did is durable; what closing tells concerns only space to be given back.
+    static_cast<void>(disks.close());
+    return result;
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot allocate what the work needs");
+  }
+}
+
+Result<void> ServiceCore::open_perform_scan(Work& work, WorkControl& control, OpenDisks& disks) {
+  VARVE_TRY(open_disks(work, control, disks));
+  // Of an earlier failure; nothing where all went well.
+  VARVE_TRY(settle_sets(disks));
+  const Result<void> result = work.perform(disks, control);
+  for (System* system : work.systems()) {
+    SnapshotTree tree = VARVE_TRY(scan_snapshots(*system, disks.of(*system)));
+    const std::lock_guard lock(mutex);
+    system->tree = std::move(tree);
+  }
+  return result;
+}
+
+Result<void> ServiceCore::open_disks(Work& work, WorkControl& control, OpenDisks& disks) {
+  const std::uint64_t deadline = clock_->steady_nanoseconds() +
+                                 options_.lock_timeout_milliseconds * kNanosecondsPerMillisecond;
+  const auto patience = [&] {
+    if (control.is_stopped() || clock_->steady_nanoseconds() >= deadline) {
+      return false;
+    }
+    turn(kLockTurnMilliseconds);
+    return true;
+  };
+  for (System* system : work.systems()) {
+    const Result<void> opened = disks.open(*system, engine(), patience);
+    if (control.is_stopped()) {
+      return failure(ErrorCode::cancelled, "the job was stopped");
+    }
+    if (!opened) {
+      return opened;
+    }
+  }
+  return {};
+}
+
+void ServiceCore::turn(int timeout_milliseconds) {
+  if (executor_ != nullptr) {
+    executor_->turn(*engine(), timeout_milliseconds);
+  } else {
+    engine()->wait(timeout_milliseconds);
+  }
+}
+
+}  // namespace varve
