@@ -43,6 +43,7 @@ TEST_P(CrashCanary, StorageThatIgnoresFlushesIsFoundOut) {
   const auto wrong = run.run(&plan);
   ASSERT_FALSE(wrong) << *wrong;
   EXPECT_TRUE(run.explore({}).wrong);
+  EXPECT_NE(run.order_violation(), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Scenarios, CrashCanary,

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 
-#include "sim/random.h"
-
 namespace varve::model {
 
 namespace {
+
+// States after continued use that go to the library, per second cut.
+constexpr std::uint64_t kLibraryGoingOn = 4;
 
 std::string describe_changes(const sim::CrashDisk& disk, sim::Moment moment) {
   std::string text = "\nthe changes until then:";
@@ -20,36 +21,156 @@ std::string describe_changes(const sim::CrashDisk& disk, sim::Moment moment) {
 
 }  // namespace
 
-Exploration explore_cuts(Lab& lab, const sim::CrashDisk& disk, const Guest& guest,
-                         const ExplorationLimits& limits) {
+void Exploration::add(const Exploration& other) {
+  events += other.events;
+  visited += other.visited;
+  distinct += other.distinct;
+  library += other.library;
+  second += other.second;
+  qemu += other.qemu;
+  leaks = std::max(leaks, other.leaks);
+  wrong = wrong ? wrong : other.wrong;
+}
+
+// One exploration under way.
+struct CrashExplorer::Run {
+  Run(const sim::CrashDisk& on_disk, const Guest& by_guest, const ExplorationLimits& within)
+      : disk(on_disk), guest(by_guest), limits(within), random(within.cuts.seed ^ 0x63757473u) {}
+
+  const sim::CrashDisk& disk;
+  const Guest& guest;
+  const ExplorationLimits& limits;
+  sim::Random random;
   Exploration result;
-  sim::CrashOptions options;
-  options.seed = limits.seed;
-  sim::for_each_crash_state(disk, options, [&](const sim::CrashState& state, const auto&) {
-    result.possible += state.moment >= limits.from ? 1 : 0;
-    return true;
-  });
-  sim::Random choice(limits.seed ^ 0x63757473u);
-  std::uint64_t left = result.possible;
-  std::uint64_t wanted = limits.states_max == 0 ? left : std::min(left, limits.states_max);
-  sim::for_each_crash_state(
-      disk, options, [&](const sim::CrashState& state, const sim::SparseBytes& content) {
-        if (state.moment < limits.from || choice.below(left--) >= wanted) {
-          return true;
-        }
-        --wanted;
-        Examination examination;
-        examination.excuse_mismatches = limits.excuse_mismatches;
-        examination.may_apply = limits.may_apply;
-        examination.ask_qemu =
-            limits.ask_qemu_each > 0 && result.examined % limits.ask_qemu_each == 0;
-        ++result.examined;
-        if (const auto verdict = examine(lab, guest, content, state.moment, examination)) {
-          result.wrong = state.description + ": " + *verdict + describe_changes(disk, state.moment);
-        }
-        return !result.wrong.has_value();
+  Expectation expected;
+  sim::Moment expected_at = ~sim::Moment{0};
+  sim::Moment moment = 0;
+  std::unordered_set<std::uint64_t> seen;  // Contents, each with what was expected of it.
+  std::uint64_t settled_again = 0;
+  std::uint64_t went_on_again = 0;
+  bool is_second = false;
+};
+
+Exploration CrashExplorer::explore(const sim::CrashDisk& disk, const Guest& guest,
+                                   const ExplorationLimits& limits) {
+  Run run(disk, guest, limits);
+  run.result.events = disk.events().size();
+  sim::SectorImage content(disk.start(), &identify_sector);
+  run.result.visited = sim::for_each_crash_state(
+      disk, limits.cuts, content, [&](const sim::CrashState& state, sim::SectorImage& image) {
+        return visit(run, state, image);
       });
-  return result;
+  return std::move(run.result);
+}
+
+bool CrashExplorer::visit(Run& run, const sim::CrashState& state, sim::SectorImage& content) {
+  if (!run.is_second) {
+    run.moment = state.moment;
+    if (run.moment != run.expected_at) {
+      run.expected = run.guest.expectation(run.moment);
+      run.expected.leaks_max += run.limits.leaks_before;
+      run.expected_at = run.moment;
+    }
+  }
+  if (!run.seen.insert(content.hash() ^ sim::Random::mix(run.expected.number)).second) {
+    return true;
+  }
+  ++run.result.distinct;
+  run.result.second += run.is_second ? 1 : 0;
+  StateJudge::Found found;
+  auto verdict =
+      judge_.judge(content, run.guest, run.expected, run.limits.excuse_mismatches, found);
+  run.result.leaks = std::max(run.result.leaks, found.is_dirty ? 0 : found.leaks);
+  const bool has_room = run.limits.library_max == 0 || run.result.library < run.limits.library_max;
+  if (!verdict && has_room && metadata_.insert(found.metadata).second) {
+    ++run.result.library;
+    const sim::SparseBytes file = content.to_sparse();
+    Examination examination;
+    examination.is_judged = true;
+    examination.excuse_mismatches = run.limits.excuse_mismatches;
+    examination.may_apply = run.limits.may_apply;
+    examination.ask_qemu = run.result.qemu < run.limits.qemu_max && !found.is_dirty &&
+                           !found.has_mismatches && run.random.chance(20);
+    run.result.qemu += examination.ask_qemu ? 1 : 0;
+    verdict = examine(lab_, run.guest, file, run.moment, examination);
+    if (!verdict && !run.is_second) {
+      const bool settles = found.is_dirty || run.random.chance(5);
+      if (settles && run.settled_again < run.limits.settle_again) {
+        ++run.settled_again;
+        settle_again(run, file);
+      }
+      if (run.went_on_again < run.limits.go_on_again && run.random.chance(10)) {
+        ++run.went_on_again;
+        go_on_again(run, file, found.leaks);
+      }
+    }
+  }
+  if (verdict) {
+    run.result.wrong = state.text() + ": " + *verdict + describe_changes(run.disk, run.moment);
+  }
+  return !run.result.wrong.has_value();
+}
+
+// The power goes again while the library opens what the first cut left. Nothing new happened to the
+// guest, so the same is expected.
+void CrashExplorer::settle_again(Run& run, const sim::SparseBytes& file) {
+  sim::CrashDisk disk(file);
+  {
+    auto image = lab_.open(std::make_unique<sim::CrashStorage>(lab_.engine(), disk),
+                           lab_.open_options(true));
+    const Result<void> closed = image ? (*image)->close() : Result<void>(image.error());
+    if (!closed) {
+      run.result.wrong = "opened and closed: " + describe(closed.error());
+      return;
+    }
+  }
+  run.is_second = true;
+  sim::SectorImage content(file, &identify_sector);
+  run.result.visited += sim::for_each_crash_state(
+      disk, run.limits.second_cuts, content,
+      [&](const sim::CrashState& state, sim::SectorImage& image) {
+        if (!visit(run, state, image)) {
+          *run.result.wrong += "and in settling:" + describe_changes(disk, state.moment);
+        }
+        return !run.result.wrong.has_value();
+      });
+  run.is_second = false;
+}
+
+// The guest goes on after the first cut, and the power goes again.
+void CrashExplorer::go_on_again(Run& run, const sim::SparseBytes& file, std::uint64_t leaks) {
+  sim::CrashDisk disk(file);
+  auto image =
+      lab_.open(std::make_unique<sim::CrashStorage>(lab_.engine(), disk), lab_.open_options(true));
+  Version seen;
+  auto verdict = image ? run.guest.judge(view_of(**image), run.moment, &seen)
+                       : std::optional("open: " + describe(image.error()));
+  if (!verdict) {
+    Guest next(
+        lab_.rules(), std::move(seen), [&disk] { return disk.mark(); }, run.guest.next_stamp());
+    verdict = go_on_using(**image, next, run.limits.may_apply);
+    const Result<void> closed = next.close(**image);
+    verdict = verdict || closed ? verdict : std::optional("close: " + describe(closed.error()));
+    image->reset();
+    if (!verdict) {
+      ExplorationLimits limits = run.limits;
+      limits.cuts = run.limits.second_cuts;
+      limits.settle_again = limits.go_on_again = limits.qemu_max = 0;
+      limits.library_max = kLibraryGoingOn;
+      limits.leaks_before = leaks;
+      // Continued use has control operations, which v2 images do not hide behind a dirty bit.
+      limits.excuse_mismatches = limits.excuse_mismatches || lab_.geometry().create.version < 3;
+      Exploration again = explore(disk, next, limits);
+      again.second = again.distinct;
+      again.events = 0;
+      verdict = again.wrong;
+      again.wrong.reset();
+      run.result.add(again);
+    }
+  }
+  if (verdict) {
+    run.result.wrong = "in continued use: " + *verdict;
+  }
 }
 
 CrashRun::CrashRun(Lab& lab, const Scenario& scenario, const Prepared& prepared)
@@ -60,7 +181,8 @@ CrashRun::CrashRun(Lab& lab, const Scenario& scenario, const Prepared& prepared)
           lab.rules(), prepared.version, [this] { return disk_.mark(); }, prepared.next_stamp) {}
 
 std::optional<std::string> CrashRun::run(sim::FaultPlan* plan) {
-  std::unique_ptr<Storage> storage = std::make_unique<sim::CrashStorage>(lab_.engine(), disk_);
+  std::unique_ptr<Storage> storage = std::make_unique<OrderStorage>(
+      std::make_unique<sim::CrashStorage>(lab_.engine(), disk_), disk_.start(), order_);
   if (plan != nullptr) {
     storage = std::make_unique<sim::FaultyStorage>(std::move(storage), *plan);
   }

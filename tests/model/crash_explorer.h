@@ -1,37 +1,81 @@
-// CrashExplorer: runs a scenario on a CrashDisk and examines what power cuts may leave of it.
+// CrashExplorer: shows what power cuts may leave of runs on CrashDisks to the oracle: every state
+// once to StateJudge, every new arrangement of metadata also to the library (open, check, compare,
+// continue), a sample to QEMU, and what a second cut leaves while the library settles or goes on.
 //
+// One explorer per lab: what it has seen of one run need not be looked at in the next.
 // Threads: the engine's. Lifetime: the lab outlives it.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_set>
 
+#include "model/order_storage.h"
 #include "model/scenarios.h"
+#include "model/state_judge.h"
 #include "sim/crash_disk.h"
 #include "sim/crash_states.h"
 #include "sim/faulty_storage.h"
+#include "sim/random.h"
 
 namespace varve::model {
 
 struct ExplorationLimits {
-  std::uint64_t seed = 1;
-  std::uint64_t states_max = 0;     // A seeded sample of that size; 0: every state.
-  sim::Moment from = 0;             // Cuts before this moment are not looked at.
-  bool excuse_mismatches = false;   // See Examination.
-  bool may_apply = true;            // See Examination.
-  std::uint64_t ask_qemu_each = 0;  // qemu-img check for every n-th state; 0: never.
+  sim::CrashOptions cuts;
+  bool excuse_mismatches = false;  // See Examination.
+  bool may_apply = true;           // See Examination.
+  std::uint64_t leaks_before = 0;  // Clusters an earlier cut has leaked.
+  std::uint64_t library_max = 0;   // So many states at most go to the library; 0: all new ones.
+  std::uint64_t qemu_max = 0;      // So many of these also to qemu-img check, spread at random.
+  std::uint64_t settle_again = 2;  // A second cut in the settling of so many states at most ...
+  std::uint64_t go_on_again = 1;   // ... and in the continued use of so many.
+  sim::CrashOptions second_cuts = quick_cuts();
+
+  [[nodiscard]] static sim::CrashOptions quick_cuts() {
+    sim::CrashOptions options;
+    options.exhaustive_max = 3;
+    options.pairs_max = 2;
+    options.random_subsets = 1;
+    options.random_tears = 0;
+    options.tear_all_sectors = 2;
+    options.each_max = 12;
+    return options;
+  }
 };
 
 struct Exploration {
-  std::uint64_t examined = 0;
-  std::uint64_t possible = 0;
+  std::uint64_t events = 0;          // Changes of the runs.
+  std::uint64_t visited = 0;         // Choices of what survives.
+  std::uint64_t distinct = 0;        // States judged: different contents or expectations.
+  std::uint64_t library = 0;         // Of these, shown to the library.
+  std::uint64_t second = 0;          // Of the distinct ones, left by a second cut.
+  std::uint64_t qemu = 0;            // Shown to qemu-img.
+  std::uint64_t leaks = 0;           // The most clusters a state leaked.
   std::optional<std::string> wrong;  // The first state that broke a promise, and the changes made.
+
+  void add(const Exploration& other);
 };
 
-// Examines the states of `disk`, whose image `guest` used; stops at the first that is wrong.
-[[nodiscard]] Exploration explore_cuts(Lab& lab, const sim::CrashDisk& disk, const Guest& guest,
-                                       const ExplorationLimits& limits);
+class CrashExplorer {
+ public:
+  explicit CrashExplorer(Lab& lab) : lab_(lab), judge_(lab) {}
+
+  // Examines the states of `disk`, whose image `guest` used; stops at the first that is wrong.
+  [[nodiscard]] Exploration explore(const sim::CrashDisk& disk, const Guest& guest,
+                                    const ExplorationLimits& limits);
+
+ private:
+  struct Run;
+  [[nodiscard]] bool visit(Run& run, const sim::CrashState& state, sim::SectorImage& content);
+  void examine_again(Run& run, const sim::SectorImage& content);
+  void settle_again(Run& run, const sim::SparseBytes& file);
+  void go_on_again(Run& run, const sim::SparseBytes& file, std::uint64_t leaks);
+
+  Lab& lab_;
+  StateJudge judge_;
+  std::unordered_set<std::uint64_t> metadata_;  // Arrangements the library has seen.
+};
 
 // One run of a scenario on a disk that remembers: open, act, compare, close.
 class CrashRun {
@@ -42,14 +86,18 @@ class CrashRun {
   // the disk (a lost flush, say).
   [[nodiscard]] std::optional<std::string> run(sim::FaultPlan* plan = nullptr);
   [[nodiscard]] Exploration explore(const ExplorationLimits& limits) {
-    return explore_cuts(lab_, disk_, guest_, limits);
+    return CrashExplorer(lab_).explore(disk_, guest_, limits);
   }
+  [[nodiscard]] const sim::CrashDisk& disk() const noexcept { return disk_; }
+  // The first ordering rule a write of the run broke, and how; empty: none.
+  [[nodiscard]] const std::string& order_violation() const noexcept { return order_.violation; }
 
  private:
   Lab& lab_;
   const Scenario& scenario_;
   sim::CrashDisk disk_;
   Guest guest_;
+  OrderRecord order_;
 };
 
 }  // namespace varve::model

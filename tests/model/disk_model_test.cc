@@ -29,6 +29,19 @@ TEST(Stamp, TellsItselfAndItsPlace) {
   }
 }
 
+TEST(Stamp, IdentifiesEverySector) {
+  for (const Stamp stamp : {1u, 7u, 10u, 15u, 23u, 1001u, 1007u}) {
+    for (std::uint64_t sector = 0; sector < 2000; ++sector) {
+      const auto bytes = stamped(stamp, sector * 512, 512);
+      ASSERT_EQ(identify_sector(bytes), identity_of(stamp, sector));
+    }
+    auto bytes = stamped(stamp, 512, 512);
+    bytes[511] ^= std::byte{1};
+    EXPECT_EQ(identify_sector(bytes), kUnknownSector);
+  }
+  EXPECT_EQ(identify_sector(stamped(0, 0, 512)), 0u);
+}
+
 TEST(DiskModel, AllowsOnlyTheLastOfWritesInSequence) {
   DiskModel model(4096);
   model.set(0, 2048, 1);

@@ -22,7 +22,8 @@ class Examiner {
       : lab_(lab), guest_(guest), file_(file), moment_(moment), examination_(examination) {}
 
   Verdict run() {
-    if (Verdict verdict = prefixed("as found", look_at_bytes())) {
+    const bool is_new = !examination_.is_judged || examination_.ask_qemu;
+    if (Verdict verdict = prefixed("as found", is_new ? look_at_bytes() : std::nullopt)) {
       return verdict;
     }
     if (Verdict verdict = prefixed("opened read-only", look_read_only())) {
@@ -95,7 +96,8 @@ class Examiner {
     Guest next(
         lab_.rules(), std::move(seen), [&clock] { return ++clock; }, guest_.next_stamp());
     if (examination_.go_on) {
-      if (Verdict verdict = prefixed("in continued use", go_on(**image, next))) {
+      if (Verdict verdict =
+              prefixed("in continued use", go_on_using(**image, next, examination_.may_apply))) {
         return verdict;
       }
     }
@@ -126,48 +128,6 @@ class Examiner {
                                                                     : std::nullopt;
   }
 
-  // Overwrites, takes, applies and deletes snapshots: what a wrong count destroys shows now.
-  Verdict go_on(Image& image, Guest& guest) {
-    Result<void> result;
-    const auto good = [&](Result<void> outcome) {
-      result = result ? outcome : result;
-      return result.has_value();
-    };
-    const std::uint64_t cluster = guest.cluster_bytes();
-    const std::uint64_t part = std::max<std::uint64_t>(512, cluster / 4);
-    // Every cluster of a small disk, a spread of a larger one.
-    constexpr std::uint64_t kWritesMax = 96;
-    const std::uint64_t stride = cluster * divide_up(guest.size(), cluster * kWritesMax);
-    for (std::uint64_t at = 0; at < guest.size() && result; at += stride) {
-      good(guest.write(image, at, std::min(part, guest.size() - at)));
-    }
-    if (result && image.facts().refcount_bits > 1) {
-      const std::size_t mine = guest.now().snapshots.size();
-      good(guest.create_snapshot(image, "went on"));
-      good(guest.write(image, 0, std::min(2 * cluster, guest.size())));
-      if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
-        return prefixed("after a snapshot", verdict);
-      }
-      if (examination_.may_apply) {
-        good(result ? guest.apply_snapshot(image, mine) : result);
-        if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
-          return prefixed("after apply", verdict);
-        }
-      }
-      good(result ? guest.write(image, 0, std::min(part, guest.size())) : result);
-      while (result && !guest.now().snapshots.empty()) {
-        good(guest.delete_snapshot(image, 0));
-      }
-    }
-    if (!result) {
-      return describe(result.error());
-    }
-    if (Verdict verdict = guest.judge_now(view_of(image))) {
-      return verdict;
-    }
-    return std::nullopt;
-  }
-
   Lab& lab_;
   const Guest& guest_;
   const sim::SparseBytes& file_;
@@ -176,6 +136,47 @@ class Examiner {
 };
 
 }  // namespace
+
+std::optional<std::string> go_on_using(Image& image, Guest& guest, bool may_apply) {
+  Result<void> result;
+  const auto good = [&](Result<void> outcome) {
+    result = result ? outcome : result;
+    return result.has_value();
+  };
+  const std::uint64_t cluster = guest.cluster_bytes();
+  const std::uint64_t part = std::max<std::uint64_t>(512, cluster / 4);
+  // Every cluster of a small disk, a spread of a larger one.
+  constexpr std::uint64_t kWritesMax = 96;
+  const std::uint64_t stride = cluster * divide_up(guest.size(), cluster * kWritesMax);
+  for (std::uint64_t at = 0; at < guest.size() && result; at += stride) {
+    good(guest.write(image, at, std::min(part, guest.size() - at)));
+  }
+  if (result && image.facts().refcount_bits > 1) {
+    const std::size_t mine = guest.now().snapshots.size();
+    good(guest.create_snapshot(image, "went on"));
+    good(guest.write(image, 0, std::min(2 * cluster, guest.size())));
+    if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
+      return prefixed("after a snapshot", verdict);
+    }
+    if (may_apply) {
+      good(result ? guest.apply_snapshot(image, mine) : result);
+      if (Verdict verdict = result ? guest.judge_now(view_of(image)) : std::nullopt) {
+        return prefixed("after apply", verdict);
+      }
+    }
+    good(result ? guest.write(image, 0, std::min(part, guest.size())) : result);
+    while (result && !guest.now().snapshots.empty()) {
+      good(guest.delete_snapshot(image, 0));
+    }
+  }
+  if (!result) {
+    return describe(result.error());
+  }
+  if (Verdict verdict = guest.judge_now(view_of(image))) {
+    return verdict;
+  }
+  return std::nullopt;
+}
 
 std::optional<std::string> examine(Lab& lab, const Guest& guest, const sim::SparseBytes& file,
                                    sim::Moment moment, const Examination& examination) {

@@ -8,6 +8,11 @@
 
 namespace varve::model {
 
+namespace {
+constexpr std::uint64_t kGrowthClusters = 4;   // New refcount blocks and their table.
+constexpr std::uint64_t kControlClusters = 6;  // Snapshot tables and L1s, the old and the new.
+}  // namespace
+
 void StampSet::add(Stamp stamp) noexcept {
   if (!contains(stamp)) {
     VARVE_ASSERT(size_ < kMax);
@@ -34,11 +39,23 @@ Guest::Guest(const GuestRules& rules, Version initial, Clock clock, Stamp first_
   floors_.emplace_back();
 }
 
-Version& Guest::begin() {
+Version& Guest::begin(std::uint64_t length) {
   versions_.push_back(versions_.back());
-  versions_.back().begun = clock_();
-  versions_.back().switches_disk = false;
-  return versions_.back();
+  Version& version = versions_.back();
+  version.begun = clock_();
+  version.switches_disk = false;
+  // Each cluster touched may have an old place and a new one; so may its table, of which the
+  // smallest maps 32 clusters, and the refcounts may have to grow for them.
+  const std::uint64_t touched = length / rules_.cluster_bytes + 2;
+  version.clusters = 2 * (touched + touched / 32 + 1) + kGrowthClusters;
+  return version;
+}
+
+// What a control operation leaves is settled by the dirty bit, except what it prepared.
+Version& Guest::begin_control() {
+  Version& version = begin(0);
+  version.clusters += kControlClusters + 2 * (size() / rules_.cluster_bytes / 32 + 1);
+  return version;
 }
 
 void Guest::promise(bool disk, bool list, bool size) {
@@ -75,7 +92,7 @@ Result<void> Guest::write(Image& image, std::uint64_t offset, std::uint64_t leng
   const Stamp stamp = next_stamp_++;
   std::vector<std::byte> bytes(static_cast<std::size_t>(length));
   fill_stamp(bytes, stamp, offset);
-  set_range(begin(), offset, length, StampSet(stamp));
+  set_range(begin(length), offset, length, StampSet(stamp));
   return finish(image.write(offset, bytes), false);
 }
 
@@ -85,18 +102,18 @@ Result<void> Guest::write_compressed(Image& image, std::uint64_t cluster) {
   const std::uint64_t length = std::min(rules_.cluster_bytes, size() - offset);
   std::vector<std::byte> bytes(static_cast<std::size_t>(length));
   fill_stamp(bytes, stamp, offset);
-  set_range(begin(), offset, length, StampSet(stamp));
+  set_range(begin(length), offset, length, StampSet(stamp));
   return finish(image.write_compressed(offset, bytes), false);
 }
 
 Result<void> Guest::write_zeroes(Image& image, std::uint64_t offset, std::uint64_t length,
                                  bool may_unmap) {
-  set_range(begin(), offset, length, StampSet(kZeroStamp));
+  set_range(begin(length), offset, length, StampSet(kZeroStamp));
   return finish(image.write_zeroes(offset, length, may_unmap), false);
 }
 
 Result<void> Guest::discard(Image& image, std::uint64_t offset, std::uint64_t length) {
-  Version& version = begin();
+  Version& version = begin(length);
   const std::uint64_t cluster = rules_.cluster_bytes;
   const std::uint64_t first =
       std::max(round_up(rules_.discard_from, cluster), round_up(offset, cluster));
@@ -126,7 +143,7 @@ Result<void> Guest::close(Image& image) {
 }
 
 Result<void> Guest::grow(Image& image, std::uint64_t new_size) {
-  Version& version = begin();
+  Version& version = begin(std::max(new_size, size()) - size());
   version.disk.size = new_size;
   version.disk.sectors.resize(static_cast<std::size_t>(new_size / kSectorBytes),
                               StampSet(kZeroStamp));
@@ -167,7 +184,7 @@ void Guest::reconcile_list(Image& image, const Version& before) {
 
 Result<void> Guest::create_snapshot(Image& image, const std::string& name) {
   const Version before = now();
-  Version& version = begin();
+  Version& version = begin_control();
   version.snapshots.push_back({name, version.disk});
   SnapshotCreateOptions options;
   options.name = name;
@@ -182,7 +199,7 @@ Result<void> Guest::create_snapshot(Image& image, const std::string& name) {
 
 Result<void> Guest::apply_snapshot(Image& image, std::size_t index) {
   const Version before = now();
-  Version& version = begin();
+  Version& version = begin_control();
   version.disk = version.snapshots[index].disk;
   version.switches_disk = true;
   const Result<void> result = varve::apply_snapshot(image, index);
@@ -204,7 +221,7 @@ Result<void> Guest::apply_snapshot(Image& image, std::size_t index) {
 
 Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
   const Version before = now();
-  Version& version = begin();
+  Version& version = begin_control();
   version.snapshots.erase(version.snapshots.begin() + static_cast<std::ptrdiff_t>(index));
   const Result<void> result = varve::delete_snapshot(image, index);
   if (result) {
@@ -217,7 +234,7 @@ Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
 
 Result<void> Guest::rename_snapshot(Image& image, std::size_t index, const std::string& name) {
   const Version before = now();
-  begin().snapshots[index].name = name;
+  begin_control().snapshots[index].name = name;
   const Result<void> result = varve::rename_snapshot(image, index, name);
   if (result) {
     promise(false, true, false);

@@ -52,6 +52,16 @@ struct Version {
   std::vector<SnapshotState> snapshots;
   sim::Moment begun = 0;       // Nothing of it can be seen before.
   bool switches_disk = false;  // Apply: the disk is the one before or this one, whole.
+  std::uint64_t clusters = 0;  // Host clusters its request may have claimed or dropped.
+};
+
+// What a power cut at some moment may leave of a disk and its snapshots.
+struct Expectation {
+  std::uint64_t number = 0;  // Different expectations of one guest have different numbers.
+  std::vector<std::uint64_t> sizes;
+  std::vector<std::vector<StampSet>> disks;  // The sectors of one of these.
+  std::vector<const Version*> lists;         // The snapshots of one of these.
+  std::uint64_t leaks_max = 0;               // Clusters that were in flight.
 };
 
 // What the guest needs to know of the image to foretell its answers.
@@ -105,8 +115,12 @@ class Guest {
   // nothing. `seen`, when given, receives the version found, each sector with its one value.
   [[nodiscard]] std::optional<std::string> judge(const View& view, sim::Moment moment,
                                                  Version* seen = nullptr) const;
+  // The same as numbers, for judges of their own. Valid while the guest does nothing.
+  [[nodiscard]] Expectation expectation(sim::Moment moment) const;
+
   // Whether the disk of `seen` is the one the guest began with.
   [[nodiscard]] bool is_untouched(const Version& seen) const noexcept;
+  [[nodiscard]] bool is_untouched(const std::vector<SectorIdentity>& disk) const noexcept;
   // The same without a power cut: nothing but the last version.
   [[nodiscard]] std::optional<std::string> judge_now(const View& view) const;
 
@@ -118,7 +132,10 @@ class Guest {
     std::size_t size = 0;
   };
 
-  Version& begin();
+  // A new version, by a request that touches `length` bytes of the disk, or all of it.
+  Version& begin(std::uint64_t length);
+  Version& begin_control();
+  [[nodiscard]] std::pair<Floor, std::size_t> range_at(sim::Moment moment) const;
   Result<void> finish(const Result<void>& result, bool control);
   void promise(bool disk, bool list, bool size);
   void set_range(Version& version, std::uint64_t offset, std::uint64_t length,

@@ -127,7 +127,7 @@ std::optional<std::string> Guest::judge_range(const View& view, const Floor& flo
   return verdict;
 }
 
-std::optional<std::string> Guest::judge(const View& view, sim::Moment moment, Version* seen) const {
+std::pair<Guest::Floor, std::size_t> Guest::range_at(sim::Moment moment) const {
   std::size_t high = 0;
   while (high + 1 < versions_.size() && versions_[high + 1].begun <= moment) {
     ++high;
@@ -138,7 +138,47 @@ std::optional<std::string> Guest::judge(const View& view, sim::Moment moment, Ve
       floor = promised;
     }
   }
+  return {floor, high};
+}
+
+std::optional<std::string> Guest::judge(const View& view, sim::Moment moment, Version* seen) const {
+  const auto [floor, high] = range_at(moment);
   return judge_range(view, floor, high, seen);
+}
+
+Expectation Guest::expectation(sim::Moment moment) const {
+  const auto [floor, high] = range_at(moment);
+  Expectation expected;
+  expected.number = (high << 32) | (floor.disk << 20) | (floor.list << 10) | floor.size;
+  for (std::size_t k = floor.size; k <= high; ++k) {
+    expected.sizes.push_back(versions_[k].disk.size);
+  }
+  for (std::size_t k = floor.list; k <= high; ++k) {
+    expected.lists.push_back(&versions_[k]);
+  }
+  for (std::size_t k = floor.disk; k <= high; ++k) {
+    if (k == floor.disk || versions_[k].switches_disk) {
+      expected.disks.emplace_back();
+    }
+    std::vector<StampSet>& sectors = expected.disks.back();
+    sectors.resize(std::max(sectors.size(), versions_[k].disk.sectors.size()));
+    for (std::size_t i = 0; i < versions_[k].disk.sectors.size(); ++i) {
+      sectors[i].add(versions_[k].disk.sectors[i]);
+    }
+  }
+  // A dropped cluster's count falls with the round after the one that made the drop durable.
+  std::size_t flushes = 0;
+  std::size_t low = 0;
+  for (auto it = floors_.rbegin(); it != floors_.rend() && flushes < 2; ++it) {
+    if (it->from <= moment) {
+      low = it->disk;
+      ++flushes;
+    }
+  }
+  for (std::size_t k = flushes < 2 ? 0 : low; k <= high; ++k) {
+    expected.leaks_max += versions_[k].clusters;
+  }
+  return expected;
 }
 
 bool Guest::is_untouched(const Version& seen) const noexcept {
@@ -147,6 +187,18 @@ bool Guest::is_untouched(const Version& seen) const noexcept {
                     first.sectors.end(), [](const StampSet& now, const StampSet& before) {
                       return now.size() == 1 && before.contains(now[0]);
                     });
+}
+
+bool Guest::is_untouched(const std::vector<SectorIdentity>& disk) const noexcept {
+  const DiskState& first = versions_.front().disk;
+  for (std::size_t i = 0; i < disk.size(); ++i) {
+    const bool was_there =
+        i < first.sectors.size() && disk[i] == identity_of(first.sectors[i][0], i);
+    if (!was_there) {
+      return false;
+    }
+  }
+  return disk.size() == first.sectors.size();
 }
 
 std::optional<std::string> Guest::judge_now(const View& view) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/assert.h"
+#include "base/checked.h"
 #include "base/failure.h"
 #include "base/units.h"
 
@@ -86,6 +87,23 @@ Guest::View view_of(const ReferenceQcow2& image) {
     return image.read_snapshot(index, 0, target, why);
   };
   return view;
+}
+
+bool plant_canaries(sim::SparseBytes& file, std::uint64_t more, std::string& why) {
+  const auto image = ReferenceQcow2::open(file, why);
+  if (!image) {
+    return false;
+  }
+  const std::uint64_t cluster_bytes = image->cluster_bytes();
+  const std::uint64_t clusters = divide_up(file.size(), cluster_bytes);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(cluster_bytes));
+  for (std::uint64_t cluster = 0; cluster < clusters + more; ++cluster) {
+    if (image->refcount(cluster) == 0) {
+      fill_stamp(bytes, Lab::kCanaryStamp, cluster * cluster_bytes);
+      file.write(cluster * cluster_bytes, bytes);
+    }
+  }
+  return true;
 }
 
 std::optional<std::string> check_image(Image& image, bool excuse_mismatches, bool leaks_too) {

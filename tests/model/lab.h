@@ -34,7 +34,9 @@ class Lab : private FileOpener {
   // What a new image of this geometry holds: the backing file's stamp, then zeros.
   [[nodiscard]] Version initial_version() const;
   static constexpr Stamp kBackingStamp = 1;
-  static constexpr Stamp kFirstStamp = 2;
+  static constexpr Stamp kFirstStamp = 10;
+  // Never written by a guest: stands in free clusters, and no read may ever show it.
+  static constexpr Stamp kCanaryStamp = 9;
 
   [[nodiscard]] OpenOptions open_options(bool writable,
                                          DiscardMode discard = DiscardMode::ignore) noexcept;
@@ -66,12 +68,17 @@ class Lab : private FileOpener {
 
 [[nodiscard]] Guest::View view_of(const ReferenceQcow2& image);
 
+// Fills the free clusters of a closed image with the canary, and adds `more` such clusters at its
+// end. False, and `why`, when the image makes no sense.
+[[nodiscard]] bool plant_canaries(sim::SparseBytes& file, std::uint64_t more, std::string& why);
+
 // What an examination does beyond the necessary.
 struct Examination {
   bool excuse_mismatches = false;  // Wrong COPIED flags are harmless here (v2 has no dirty bit).
   bool may_apply = true;           // Snapshots can be applied: no bitmaps are in the way.
   bool go_on = true;               // Use the image afterwards, and look again.
   bool ask_qemu = false;           // Also qemu-img check.
+  bool is_judged = false;          // The reference has judged the bytes already.
 };
 
 // Examines the image in `file`, as a power cut at `moment` of what `guest` did left it: both
@@ -80,6 +87,10 @@ struct Examination {
 [[nodiscard]] std::optional<std::string> examine(Lab& lab, const Guest& guest,
                                                  const sim::SparseBytes& file, sim::Moment moment,
                                                  const Examination& examination);
+
+// Overwrites, takes, applies and deletes snapshots: what a wrong count destroys shows then. What
+// went wrong, or nothing.
+[[nodiscard]] std::optional<std::string> go_on_using(Image& image, Guest& guest, bool may_apply);
 
 // The library's own check of an open image: what it found, or nothing.
 [[nodiscard]] std::optional<std::string> check_image(Image& image, bool excuse_mismatches,

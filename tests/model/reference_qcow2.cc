@@ -1,7 +1,7 @@
 #include "model/reference_qcow2.h"
 
 #include <algorithm>
-#include <array>
+#include <tuple>
 
 namespace varve::model {
 
@@ -12,25 +12,42 @@ constexpr std::uint64_t kSizeLimit = std::uint64_t{1} << 40;  // Of any table: k
 }  // namespace
 
 std::uint64_t ReferenceQcow2::be(std::uint64_t offset, unsigned bytes) const {
-  std::array<std::byte, 8> raw{};
-  file_->read(offset, Bytes(raw).first(bytes));
   std::uint64_t value = 0;
   for (unsigned i = 0; i < bytes; ++i) {
-    value = (value << 8) | std::to_integer<std::uint64_t>(raw[i]);
+    const std::uint64_t at = offset + i;
+    value = (value << 8) |
+            (at < file_.size() ? std::to_integer<std::uint64_t>(file_[static_cast<std::size_t>(at)])
+                               : 0);
   }
   return value;
 }
 
-std::vector<std::byte> ReferenceQcow2::bytes_at(std::uint64_t offset, std::uint64_t length) const {
-  std::vector<std::byte> bytes(static_cast<std::size_t>(length));
-  file_->read(offset, bytes);
-  return bytes;
+ConstBytes ReferenceQcow2::bytes_at(std::uint64_t offset, std::uint64_t length,
+                                    std::vector<std::byte>& room) const {
+  const std::uint64_t from = std::min<std::uint64_t>(offset, file_.size());
+  const auto inside = static_cast<std::size_t>(std::min(length, file_.size() - from));
+  const ConstBytes found = file_.subspan(static_cast<std::size_t>(from), inside);
+  if (inside == length) {
+    return found;
+  }
+  room.assign(static_cast<std::size_t>(length), std::byte{0});
+  copy_bytes(Bytes(room).first(inside), found);
+  return room;
 }
 
-std::optional<ReferenceQcow2> ReferenceQcow2::open(const sim::SparseBytes& file, std::string& why) {
+std::optional<ReferenceQcow2> ReferenceQcow2::open(ConstBytes file, std::string& why) {
   ReferenceQcow2 image(file);
   if (!image.parse_header(why) || !image.parse_extensions(why) || !image.parse_snapshots(why)) {
     return std::nullopt;
+  }
+  return image;
+}
+
+std::optional<ReferenceQcow2> ReferenceQcow2::open(const sim::SparseBytes& file, std::string& why) {
+  const auto copy = std::make_shared<const std::vector<std::byte>>(file.flat());
+  auto image = open(ConstBytes(*copy), why);
+  if (image) {
+    image->own_ = copy;
   }
   return image;
 }
@@ -117,7 +134,8 @@ bool ReferenceQcow2::parse_snapshots(std::string& why) {
     }
     const auto text = [&](std::uint64_t offset, std::uint64_t length) {
       std::string result;
-      for (const std::byte byte : bytes_at(offset, length)) {
+      std::vector<std::byte> room;
+      for (const std::byte byte : bytes_at(offset, length, room)) {
         result += static_cast<char>(byte);
       }
       return result;
@@ -147,18 +165,58 @@ std::pair<std::uint64_t, std::uint64_t> ReferenceQcow2::compressed_place(
   return {offset, (more + 1) * 512 - offset % 512};
 }
 
-bool ReferenceQcow2::read_compressed(std::uint64_t descriptor, std::uint64_t in_cluster,
-                                     Bytes target, std::string& why) const {
+bool ReferenceQcow2::unpack(std::uint64_t descriptor, Bytes cluster, std::string& why) const {
   const auto [offset, length] = compressed_place(descriptor);
   auto codec = make_codec(compression_, static_cast<std::size_t>(cluster_bytes_));
-  std::vector<std::byte> cluster(static_cast<std::size_t>(cluster_bytes_));
-  if (!codec || !(*codec)->decompress(bytes_at(offset, length), cluster)) {
+  std::vector<std::byte> room;
+  if (!codec || !(*codec)->decompress(bytes_at(offset, length, room), cluster)) {
     why = "compressed data at " + std::to_string(offset) + " cannot be read";
     return false;
   }
-  copy_bytes(target,
-             ConstBytes(cluster).subspan(static_cast<std::size_t>(in_cluster), target.size()));
   return true;
+}
+
+ReferenceQcow2::Source ReferenceQcow2::source_in(std::uint64_t l1_offset, std::uint64_t l1_entries,
+                                                 std::uint64_t offset) const {
+  const std::uint64_t cluster = offset >> cluster_bits_;
+  const std::uint64_t l1_index = cluster / l2_entries();
+  const std::uint64_t table =
+      l1_index < l1_entries ? be(l1_offset + l1_index * 8, 8) & kOffsetBits : 0;
+  Source source;
+  source.kind = Source::Kind::backing;
+  if (table == 0) {
+    return source;
+  }
+  const Entry entry = entry_at(table, cluster % l2_entries());
+  source.descriptor = entry.descriptor;
+  if ((entry.descriptor & kCompressedBit) != 0) {
+    source.kind = Source::Kind::compressed;
+    std::tie(source.offset, source.length) = compressed_place(entry.descriptor);
+    return source;
+  }
+  bool zero = version_ == 3 && (entry.descriptor & 1) != 0;
+  bool data = (entry.descriptor & kOffsetBits) != 0;
+  const std::uint64_t unit = offset % cluster_bytes_ / unit_bytes();
+  if (extended_) {
+    zero = ((entry.bitmap >> (32 + unit)) & 1) != 0;
+    data = ((entry.bitmap >> unit) & 1) != 0;
+  }
+  if (zero) {
+    source.kind = Source::Kind::zero;
+  } else if (data) {
+    source.kind = Source::Kind::file;
+    source.offset = (entry.descriptor & kOffsetBits) + unit * unit_bytes();
+  }
+  return source;
+}
+
+ReferenceQcow2::Source ReferenceQcow2::source_at(std::uint64_t offset) const {
+  return source_in(l1_offset_, l1_entries_, offset);
+}
+
+ReferenceQcow2::Source ReferenceQcow2::source_at(const ReferenceSnapshot& snapshot,
+                                                 std::uint64_t offset) const {
+  return source_in(snapshot.l1_offset, snapshot.l1_entries, offset);
 }
 
 void ReferenceQcow2::read_backing(std::uint64_t offset, Bytes target) const {
@@ -169,45 +227,34 @@ void ReferenceQcow2::read_backing(std::uint64_t offset, Bytes target) const {
   }
 }
 
-// `target` lies inside one subcluster (one cluster without extended entries).
-bool ReferenceQcow2::read_piece(const Entry& entry, std::uint64_t offset, Bytes target,
-                                std::string& why) const {
-  const std::uint64_t in_cluster = offset % cluster_bytes_;
-  if ((entry.descriptor & kCompressedBit) != 0) {
-    return read_compressed(entry.descriptor, in_cluster, target, why);
-  }
-  bool zero = version_ == 3 && (entry.descriptor & 1) != 0;
-  bool data = (entry.descriptor & kOffsetBits) != 0;
-  if (extended_) {
-    const std::uint64_t subcluster = in_cluster / (cluster_bytes_ / 32);
-    zero = ((entry.bitmap >> (32 + subcluster)) & 1) != 0;
-    data = ((entry.bitmap >> subcluster) & 1) != 0;
-  }
-  if (zero) {
-    zero_bytes(target);
-  } else if (data) {
-    file_->read((entry.descriptor & kOffsetBits) + in_cluster, target);
-  } else {
-    read_backing(offset, target);
-  }
-  return true;
-}
-
 bool ReferenceQcow2::read_disk(std::uint64_t l1_offset, std::uint64_t l1_entries,
                                std::uint64_t offset, Bytes target, std::string& why) const {
-  const std::uint64_t unit = extended_ ? cluster_bytes_ / 32 : cluster_bytes_;
+  std::vector<std::byte> room;
   while (!target.empty()) {
+    const std::uint64_t in_unit = offset % unit_bytes();
     const auto length =
-        static_cast<std::size_t>(std::min<std::uint64_t>(target.size(), unit - offset % unit));
-    const std::uint64_t cluster = offset >> cluster_bits_;
-    const std::uint64_t l1_index = cluster / l2_entries();
+        static_cast<std::size_t>(std::min<std::uint64_t>(target.size(), unit_bytes() - in_unit));
     const Bytes piece = target.first(length);
-    const std::uint64_t table =
-        l1_index < l1_entries ? be(l1_offset + l1_index * 8, 8) & kOffsetBits : 0;
-    if (table == 0) {
-      read_backing(offset, piece);
-    } else if (!read_piece(entry_at(table, cluster % l2_entries()), offset, piece, why)) {
-      return false;
+    const Source source = source_in(l1_offset, l1_entries, offset);
+    switch (source.kind) {
+      case Source::Kind::zero:
+        zero_bytes(piece);
+        break;
+      case Source::Kind::backing:
+        read_backing(offset, piece);
+        break;
+      case Source::Kind::file:
+        copy_bytes(piece, bytes_at(source.offset + in_unit, length, room));
+        break;
+      case Source::Kind::compressed: {
+        std::vector<std::byte> cluster(static_cast<std::size_t>(cluster_bytes_));
+        if (!unpack(source.descriptor, cluster, why)) {
+          return false;
+        }
+        copy_bytes(piece, ConstBytes(cluster).subspan(
+                              static_cast<std::size_t>(offset % cluster_bytes_), length));
+        break;
+      }
     }
     target = target.subspan(length);
     offset += length;

@@ -27,7 +27,23 @@ struct ReferenceSnapshot {
   std::uint64_t vm_state_size = 0;
 };
 
+// A cluster of the file and the things it is used for.
+enum class ReferenceUse : std::uint16_t {
+  none = 0,
+  header = 1,
+  refcount_table = 2,
+  refcount_block = 4,
+  l1 = 8,
+  l2 = 16,
+  data = 32,
+  compressed = 64,
+  snapshot_table = 128,
+  bitmap = 256,
+};
+
 struct ReferenceReport {
+  std::vector<bool> reachable;           // For each 512-byte sector, when asked for.
+  std::vector<std::uint16_t> uses;       // For each cluster the ReferenceUse bits.
   std::vector<std::string> corruptions;  // Counts below references, pointers astray, overlaps.
   std::vector<std::string> mismatches;   // COPIED flags that disagree with the counts.
   std::uint64_t leaks = 0;               // Clusters counted higher than referenced.
@@ -40,6 +56,8 @@ class ReferenceQcow2 {
   using Backing = std::function<void(std::uint64_t offset, Bytes target)>;
 
   // Nothing, and `why`, when the header makes no sense.
+  [[nodiscard]] static std::optional<ReferenceQcow2> open(ConstBytes file, std::string& why);
+  // The same, on a copy of its own in one piece. REQUIRES: small.
   [[nodiscard]] static std::optional<ReferenceQcow2> open(const sim::SparseBytes& file,
                                                           std::string& why);
 
@@ -54,12 +72,33 @@ class ReferenceQcow2 {
   [[nodiscard]] bool has_trusted_bitmap() const;
   void set_backing(Backing backing) { backing_ = std::move(backing); }
 
+  // Where one unit of a disk (a cluster; a subcluster with extended entries) comes from.
+  struct Source {
+    enum class Kind : std::uint8_t { zero, backing, file, compressed } kind = Kind::zero;
+    std::uint64_t offset = 0;  // In the file; for compressed: where the packed data begins.
+    std::uint64_t length = 0;  // For compressed: of the packed data.
+    std::uint64_t descriptor = 0;
+  };
+  [[nodiscard]] std::uint64_t unit_bytes() const noexcept {
+    return extended_ ? cluster_bytes_ / 32 : cluster_bytes_;
+  }
+  // `offset` lies anywhere in the unit; source.offset is the unit's first byte. The active disk's,
+  // or a snapshot's.
+  [[nodiscard]] Source source_at(std::uint64_t offset) const;
+  [[nodiscard]] Source source_at(const ReferenceSnapshot& snapshot, std::uint64_t offset) const;
+  // All of a compressed cluster.
+  [[nodiscard]] bool unpack(std::uint64_t descriptor, Bytes cluster, std::string& why) const;
+
   // Reads the active disk, or a snapshot's. False, and `why`, where the tables are broken.
   [[nodiscard]] bool read(std::uint64_t offset, Bytes target, std::string& why) const;
   [[nodiscard]] bool read_snapshot(std::size_t index, std::uint64_t offset, Bytes target,
                                    std::string& why) const;
 
-  [[nodiscard]] ReferenceReport check() const;
+  // With `sectors`, also which sectors of the file something refers to.
+  [[nodiscard]] ReferenceReport check(bool sectors = false) const;
+
+  // The count kept for a cluster, however it is referenced.
+  [[nodiscard]] std::uint64_t refcount(std::uint64_t cluster) const;
 
  private:
   friend class ReferenceChecker;
@@ -68,13 +107,15 @@ class ReferenceQcow2 {
     std::uint64_t bitmap = 0;
   };
 
-  explicit ReferenceQcow2(const sim::SparseBytes& file) : file_(&file) {}
+  explicit ReferenceQcow2(ConstBytes file) : file_(file) {}
   [[nodiscard]] bool parse_header(std::string& why);
   [[nodiscard]] bool parse_extensions(std::string& why);
   [[nodiscard]] bool parse_snapshots(std::string& why);
 
   [[nodiscard]] std::uint64_t be(std::uint64_t offset, unsigned bytes) const;
-  [[nodiscard]] std::vector<std::byte> bytes_at(std::uint64_t offset, std::uint64_t length) const;
+  // Past the end: zeros. `room` is used where the range leaves the file.
+  [[nodiscard]] ConstBytes bytes_at(std::uint64_t offset, std::uint64_t length,
+                                    std::vector<std::byte>& room) const;
   [[nodiscard]] std::uint64_t l2_entry_bytes() const noexcept { return extended_ ? 16 : 8; }
   [[nodiscard]] std::uint64_t l2_entries() const noexcept {
     return cluster_bytes_ / l2_entry_bytes();
@@ -82,17 +123,15 @@ class ReferenceQcow2 {
   [[nodiscard]] Entry entry_at(std::uint64_t table, std::uint64_t index) const;
   [[nodiscard]] bool read_disk(std::uint64_t l1_offset, std::uint64_t l1_entries,
                                std::uint64_t offset, Bytes target, std::string& why) const;
-  [[nodiscard]] bool read_piece(const Entry& entry, std::uint64_t offset, Bytes target,
-                                std::string& why) const;
-  [[nodiscard]] bool read_compressed(std::uint64_t descriptor, std::uint64_t in_cluster,
-                                     Bytes target, std::string& why) const;
   void read_backing(std::uint64_t offset, Bytes target) const;
   // First byte and length of a compressed cluster.
   [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> compressed_place(
       std::uint64_t descriptor) const noexcept;
-  [[nodiscard]] std::uint64_t refcount(std::uint64_t cluster) const;
+  [[nodiscard]] Source source_in(std::uint64_t l1_offset, std::uint64_t l1_entries,
+                                 std::uint64_t offset) const;
 
-  const sim::SparseBytes* file_;
+  ConstBytes file_;
+  std::shared_ptr<const std::vector<std::byte>> own_;  // What file_ shows, when it is a copy.
   std::uint32_t version_ = 0;
   std::uint32_t cluster_bits_ = 0;
   std::uint64_t cluster_bytes_ = 0;

@@ -292,6 +292,11 @@ std::optional<Prepared> prepare(Lab& lab, const Scenario& scenario, std::string&
   if (scenario.add_bitmap && !add_bitmap(prepared.file, why)) {
     return std::nullopt;
   }
+  // Few of them at the end, so that the file still has to grow. Not behind a dirty image, whose
+  // counts do not say what is free.
+  if (!scenario.leave_open && !plant_canaries(prepared.file, 2, why)) {
+    return std::nullopt;
+  }
   why.clear();
   return prepared;
 }

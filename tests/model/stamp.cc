@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 namespace varve::model {
 
@@ -84,6 +85,54 @@ std::size_t find_stamp_mismatch(ConstBytes bytes, Stamp stamp, std::uint64_t off
   return bytes.size();
 }
 
+namespace {
+
+struct Origin {
+  Stamp stamp = kZeroStamp;
+  std::uint64_t place = 0;  // The disk offset the word was written for.
+};
+
+// The stamp a word comes from, going by the word alone; a word may look like one that is spread and
+// like one that is not.
+std::optional<Origin> origin_of(std::uint64_t raw, bool spread) noexcept {
+  const std::uint64_t flavoured = spread ? gather_word(raw) : raw;
+  const std::uint64_t word = flavoured ^ ((flavoured >> 56) * 0x0101'0101'0101'0101u);
+  const auto stamp = static_cast<Stamp>(word >> 32);
+  if (stamp != kZeroStamp && stamp < (1u << 24) && is_spread(stamp) == spread &&
+      (word ^ flavour_of(stamp)) == flavoured) {
+    return Origin{stamp, (word & 0xffff'ffffu) * kWordBytes};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+SectorIdentity identify_sector(ConstBytes sector) noexcept {
+  constexpr std::uint64_t kSector = 512;
+  if (is_all_zero(sector)) {
+    return 0;
+  }
+  for (const bool spread : {false, true}) {
+    const std::optional<Origin> origin = origin_of(load_be<std::uint64_t>(sector, 0), spread);
+    if (origin && sector.size() == kSector && origin->place % kSector == 0 &&
+        matches_stamp(sector, origin->stamp, origin->place)) {
+      return identity_of(origin->stamp, origin->place / kSector);
+    }
+  }
+  return kUnknownSector;
+}
+
+std::string describe_identity(SectorIdentity identity) {
+  if (identity == 0) {
+    return "zeros";
+  }
+  if (identity == kUnknownSector) {
+    return "unknown bytes";
+  }
+  return "stamp " + std::to_string(identity >> 32) + " of sector " +
+         std::to_string(identity & 0xffff'ffffu);
+}
+
 std::string describe_bytes(ConstBytes bytes, std::uint64_t offset) {
   if (is_all_zero(bytes)) {
     return "zeros";
@@ -93,15 +142,11 @@ std::string describe_bytes(ConstBytes bytes, std::uint64_t offset) {
     return "too short to tell";
   }
   const auto raw = load_be<std::uint64_t>(bytes, skip);
-  for (const std::uint64_t flavoured : {raw, gather_word(raw)}) {
-    const std::uint64_t word = flavoured ^ ((flavoured >> 56) * 0x0101'0101'0101'0101u);
-    const auto stamp = static_cast<Stamp>(word >> 32);
-    const std::uint64_t place = (word & 0xffff'ffffu) * kWordBytes;
-    if (stamp != kZeroStamp && stamp < (1u << 24) && is_spread(stamp) == (flavoured != raw) &&
-        (word ^ flavour_of(stamp)) == flavoured) {
-      std::string text = "stamp " + std::to_string(stamp);
-      if (place != offset + skip) {
-        text += " of offset " + std::to_string(place);
+  for (const bool spread : {false, true}) {
+    if (const std::optional<Origin> origin = origin_of(raw, spread)) {
+      std::string text = "stamp " + std::to_string(origin->stamp);
+      if (origin->place != offset + skip) {
+        text += " of offset " + std::to_string(origin->place);
       }
       return text;
     }

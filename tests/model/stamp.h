@@ -25,6 +25,17 @@ void fill_stamp(Bytes target, Stamp stamp, std::uint64_t offset) noexcept;
   return find_stamp_mismatch(bytes, stamp, offset) == bytes.size();
 }
 
+// A whole sector of 512 bytes by number: what identify_sector answers for the stamp's bytes at the
+// disk's sector `index`, 0 for zeros, kUnknownSector for anything else.
+using SectorIdentity = std::uint64_t;
+inline constexpr SectorIdentity kUnknownSector = ~SectorIdentity{0};
+[[nodiscard]] constexpr SectorIdentity identity_of(Stamp stamp, std::uint64_t index) noexcept {
+  return stamp == kZeroStamp ? 0 : (SectorIdentity{stamp} << 32) | (index & 0xffff'ffffu);
+}
+[[nodiscard]] SectorIdentity identify_sector(ConstBytes sector) noexcept;
+// For failure messages.
+[[nodiscard]] std::string describe_identity(SectorIdentity identity);
+
 // What some bytes seem to be, for failure messages: "stamp 17", "stamp 17 of offset 4096", "zeros".
 [[nodiscard]] std::string describe_bytes(ConstBytes bytes, std::uint64_t offset);
 

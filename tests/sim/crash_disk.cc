@@ -49,7 +49,7 @@ std::string CrashEvent::text() const {
 }
 
 void apply_event(const CrashEvent& event, std::uint64_t first, std::uint64_t last,
-                 SparseBytes& content) {
+                 SectorImage& content) {
   if (first >= last) {
     return;
   }

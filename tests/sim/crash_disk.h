@@ -14,6 +14,7 @@
 #include <varve/storage.h>
 
 #include "sim/decorator_storage.h"
+#include "sim/sector_image.h"
 #include "sim/sim_disk.h"
 
 namespace varve::sim {
@@ -75,7 +76,7 @@ class CrashDisk {
 
 // Makes the sectors [first, last) of `event` happen to `content`.
 void apply_event(const CrashEvent& event, std::uint64_t first, std::uint64_t last,
-                 SparseBytes& content);
+                 SectorImage& content);
 
 class CrashStorage final : public DecoratorStorage {
  public:

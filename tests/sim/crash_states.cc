@@ -2,51 +2,127 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "sim/random.h"
 
 namespace varve::sim {
 
 namespace {
 
-constexpr std::uint64_t kAllSectors = ~std::uint64_t{0};
+// What survives of one change.
+struct Survival {
+  enum class Kind : std::uint8_t { none, all, some } kind = Kind::none;
+  std::vector<bool> sectors;  // For some: one for each sector of the change.
+
+  [[nodiscard]] static Survival of(bool kept) {
+    Survival survival;
+    survival.kind = kept ? Kind::all : Kind::none;
+    return survival;
+  }
+};
+
+std::string describe_choice(const CrashState& state) {
+  const auto& choice =
+      *static_cast<const std::vector<std::pair<std::size_t, Survival>>*>(state.choice);
+  std::string kept = "kept:";
+  std::string lost = "lost:";
+  for (const auto& [event, survival] : choice) {
+    const std::string name = " " + std::to_string(event);
+    if (survival.kind == Survival::Kind::some) {
+      kept += name + "[";
+      for (const bool sector : survival.sectors) {
+        kept += sector ? "1" : "0";
+      }
+      kept += "]";
+    } else {
+      (survival.kind == Survival::Kind::all ? kept : lost) += name;
+    }
+  }
+  return kept + "; " + lost;
+}
 
 class Enumerator {
  public:
-  Enumerator(const CrashDisk& disk, const CrashOptions& options,
-             const std::function<bool(const CrashState&, const SparseBytes&)>& visit)
-      : disk_(disk),
-        options_(options),
-        visit_(visit),
-        random_(options.seed),
-        durable_(&disk.start()) {}
+  Enumerator(const CrashDisk& disk, const CrashOptions& options, SectorImage& content,
+             const std::function<bool(const CrashState&, SectorImage&)>& visit)
+      : disk_(disk), options_(options), content_(content), visit_(visit), random_(options.seed) {
+    facts_.resize(disk.events().size());
+  }
 
   std::uint64_t run();
 
  private:
-  // Says which sectors of a change survive: calls back with ranges.
-  using Chooser = std::function<void(std::size_t event, SparseBytes& content)>;
+  using Choice = std::vector<std::pair<std::size_t, Survival>>;
 
   void advance_to(Moment moment);
-  void visit_choices(bool at_event);
-  void visit_torn();
-  void visit_state(const std::string& choice, const Chooser& chooser);
-  void keep_all(std::size_t event, SparseBytes& content) const {
-    apply_event(disk_.events()[event], 0, kAllSectors / kCrashSectorBytes / 2, content);
-  }
-  void keep_some(std::size_t event, SparseBytes& content, Random& random) const;
-  [[nodiscard]] std::vector<std::size_t> sample_in_the_air();
+  void visit_moment(bool at_event);
+  void visit_subsets();
+  void visit_many();
+  void visit_torn(std::size_t torn);
+  void visit_tears(std::size_t torn, const std::vector<bool>& sectors);
+  void visit_random();
+  void visit_choice();
+  void keep(std::size_t event);
+  void keep(std::size_t event, const Survival& survival);
+  void keep_sectors(std::size_t event, std::uint64_t first, std::uint64_t last);
+  // Sets the choice: what `kept` says of each change in the air, by its place there.
+  template <class Kept>
+  void choose(Kept kept);
+  [[nodiscard]] Survival some_of(std::size_t event);
 
   const CrashDisk& disk_;
   const CrashOptions& options_;
-  const std::function<bool(const CrashState&, const SparseBytes&)>& visit_;
+  SectorImage& content_;
+  const std::function<bool(const CrashState&, SectorImage&)>& visit_;
   Random random_;
-  SparseBytes durable_;           // Everything durable at moment_.
-  std::vector<std::size_t> air_;  // Changes submitted and not durable at moment_.
+  std::vector<std::vector<SectorFacts>> facts_;  // Of the sectors of each aligned write.
+  std::vector<std::size_t> air_;                 // Changes submitted and not durable at moment_.
+  Choice choice_;
   std::size_t next_event_ = 0;
   Moment moment_ = 0;
   std::uint64_t visited_ = 0;
   bool stopped_ = false;
 };
+
+void Enumerator::keep_sectors(std::size_t index, std::uint64_t first, std::uint64_t last) {
+  const CrashEvent& event = disk_.events()[index];
+  const bool aligned =
+      event.offset % kCrashSectorBytes == 0 && event.length % kCrashSectorBytes == 0;
+  if (event.operation != StorageOperation::write || !aligned) {
+    apply_event(event, first, last, content_);
+    return;
+  }
+  std::vector<SectorFacts>& facts = facts_[index];
+  const auto sector = [&](std::uint64_t i) {
+    return ConstBytes(event.data)
+        .subspan(static_cast<std::size_t>(i * kCrashSectorBytes), kCrashSectorBytes);
+  };
+  if (facts.empty()) {
+    for (std::uint64_t i = 0; i < event.sectors(); ++i) {
+      facts.push_back(content_.facts_of(sector(i)));
+    }
+  }
+  for (std::uint64_t i = first; i < std::min(last, event.sectors()); ++i) {
+    content_.put_sector(event.offset / kCrashSectorBytes + i, sector(i),
+                        facts[static_cast<std::size_t>(i)]);
+  }
+}
+
+void Enumerator::keep(std::size_t event) {
+  keep_sectors(event, 0, disk_.events()[event].sectors());
+}
+
+void Enumerator::keep(std::size_t event, const Survival& survival) {
+  if (survival.kind == Survival::Kind::all) {
+    keep(event);
+  } else if (survival.kind == Survival::Kind::some) {
+    for (std::size_t i = 0; i < survival.sectors.size(); ++i) {
+      if (survival.sectors[i]) {
+        keep_sectors(event, i, i + 1);
+      }
+    }
+  }
+}
 
 void Enumerator::advance_to(Moment moment) {
   moment_ = moment;
@@ -57,131 +133,181 @@ void Enumerator::advance_to(Moment moment) {
   std::vector<std::size_t> still;
   for (const std::size_t event : air_) {
     if (events[event].durable <= moment) {
-      keep_all(event, durable_);
+      keep(event);
     } else {
       still.push_back(event);
     }
   }
+  content_.forget_changes();
   air_ = std::move(still);
 }
 
-void Enumerator::visit_state(const std::string& choice, const Chooser& chooser) {
+void Enumerator::visit_choice() {
   if (stopped_) {
     return;
   }
-  SparseBytes content(&durable_);
-  for (const std::size_t event : air_) {
-    chooser(event, content);
+  const SectorImage::Mark mark = content_.mark();
+  for (const auto& [event, survival] : choice_) {
+    keep(event, survival);
   }
   CrashState state;
   state.moment = moment_;
-  state.description = "moment " + std::to_string(moment_) + ", " + choice;
+  state.describe = &describe_choice;
+  state.choice = &choice_;
   ++visited_;
-  stopped_ = !visit_(state, content);
+  stopped_ = !visit_(state, content_);
+  content_.rollback(mark);
 }
 
-void Enumerator::keep_some(std::size_t event, SparseBytes& content, Random& random) const {
-  const std::uint64_t sectors = disk_.events()[event].sectors();
-  const std::uint64_t style = random.below(3);
-  if (style == 0) {
-    return;
-  }
-  if (style == 1 || sectors == 1) {
-    keep_all(event, content);
-    return;
-  }
-  // Runs of sectors, so that large writes cost little.
-  std::uint64_t at = 0;
-  while (at < sectors) {
-    const std::uint64_t run = random.between(1, 1 + sectors / 2);
-    if (random.chance(50)) {
-      apply_event(disk_.events()[event], at, std::min(sectors, at + run), content);
-    }
-    at += run;
+template <class Kept>
+void Enumerator::choose(Kept kept) {
+  choice_.clear();
+  for (std::size_t place = 0; place < air_.size(); ++place) {
+    choice_.emplace_back(air_[place], Survival::of(kept(place)));
   }
 }
 
-std::vector<std::size_t> Enumerator::sample_in_the_air() {
-  std::vector<std::size_t> sample = air_;
+void Enumerator::visit_subsets() {
+  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << air_.size()) && !stopped_; ++bits) {
+    choose([&](std::size_t place) { return ((bits >> place) & 1) != 0; });
+    visit_choice();
+  }
+}
+
+// Too many in the air for every subset.
+void Enumerator::visit_many() {
+  const std::size_t count = air_.size();
+  for (std::size_t length = 0; length <= count; ++length) {
+    choose([&](std::size_t place) { return place < length; });
+    visit_choice();
+  }
+  std::vector<std::size_t> sample(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    sample[i] = i;
+  }
   while (sample.size() > options_.each_max) {
-    const auto index = static_cast<std::size_t>(random_.below(sample.size()));
-    sample[index] = sample.back();
+    std::swap(sample[static_cast<std::size_t>(random_.below(sample.size()))], sample.back());
     sample.pop_back();
   }
-  return sample;
+  for (const std::size_t one : sample) {
+    for (const bool lose : {true, false}) {
+      choose([&](std::size_t place) { return (place == one) != lose; });
+      visit_choice();
+    }
+  }
+  for (std::size_t i = 0; i < options_.pairs_max; ++i) {
+    const std::uint64_t one = random_.below(count);
+    const std::uint64_t two = random_.below(count);
+    for (const bool lose : {true, false}) {
+      choose([&](std::size_t place) { return (place == one || place == two) != lose; });
+      visit_choice();
+    }
+  }
 }
 
-void Enumerator::visit_torn() {
-  const std::size_t last = air_.back();
-  const std::uint64_t sectors = disk_.events()[last].sectors();
-  if (sectors < 2) {
+void Enumerator::visit_tears(std::size_t torn, const std::vector<bool>& sectors) {
+  // The others: all there, none there, some there.
+  for (const unsigned others : {0u, 1u, 2u}) {
+    if (others > 0 && air_.size() == 1) {
+      break;
+    }
+    choose([&](std::size_t) { return others == 0 || (others == 2 && random_.chance(50)); });
+    for (auto& [event, survival] : choice_) {
+      if (event == torn) {
+        survival.kind = Survival::Kind::some;
+        survival.sectors = sectors;
+      }
+    }
+    visit_choice();
+  }
+}
+
+void Enumerator::visit_torn(std::size_t torn) {
+  const auto count = static_cast<std::size_t>(disk_.events()[torn].sectors());
+  if (count < 2) {
     return;
   }
-  const auto tear = [&](const char* name, std::uint64_t first, std::uint64_t end) {
-    visit_state(name + std::to_string(last), [&](std::size_t event, SparseBytes& content) {
-      if (event == last) {
-        apply_event(disk_.events()[event], first, end, content);
-      } else {
-        keep_all(event, content);
-      }
-    });
+  std::vector<bool> sectors(count);
+  const auto tear = [&](auto kept) {
+    for (std::size_t i = 0; i < count; ++i) {
+      sectors[i] = kept(i);
+    }
+    visit_tears(torn, sectors);
   };
-  const std::uint64_t middle = random_.between(1, sectors - 1);
-  tear("front sectors of change ", 0, middle);
-  tear("back sectors of change ", middle, sectors);
+  if (count <= options_.tear_all_sectors) {
+    for (std::uint64_t bits = 1; bits + 1 < (std::uint64_t{1} << count); ++bits) {
+      tear([&](std::size_t i) { return ((bits >> i) & 1) != 0; });
+    }
+    return;
+  }
+  const std::uint64_t middle = random_.between(1, count - 1);
+  tear([](std::size_t i) { return i == 0; });
+  tear([](std::size_t i) { return i != 0; });
+  tear([&](std::size_t i) { return i + 1 == count; });
+  tear([&](std::size_t i) { return i + 1 != count; });
+  tear([](std::size_t i) { return i % 2 == 0; });
+  tear([](std::size_t i) { return i % 2 != 0; });
+  tear([&](std::size_t i) { return i < middle; });
+  tear([&](std::size_t i) { return i >= middle; });
+  for (unsigned i = 0; i < options_.random_tears; ++i) {
+    tear([&](std::size_t) { return random_.chance(50); });
+  }
 }
 
-void Enumerator::visit_choices(bool at_event) {
-  visit_state("everything",
-              [&](std::size_t event, SparseBytes& content) { keep_all(event, content); });
+Survival Enumerator::some_of(std::size_t event) {
+  const std::uint64_t style = random_.below(3);
+  const auto count = static_cast<std::size_t>(disk_.events()[event].sectors());
+  Survival survival = Survival::of(style == 1);
+  if (style == 2) {
+    survival.kind = Survival::Kind::some;
+    survival.sectors.resize(count);
+    // Runs of sectors, as a disk's cache writes them.
+    for (std::size_t at = 0; at < count;) {
+      const auto run = static_cast<std::size_t>(random_.between(1, 1 + count / 2));
+      const bool kept = random_.chance(50);
+      for (const std::size_t end = std::min(count, at + run); at < end; ++at) {
+        survival.sectors[at] = kept;
+      }
+    }
+  }
+  return survival;
+}
+
+void Enumerator::visit_random() {
+  for (unsigned i = 0; i < options_.random_subsets && !stopped_; ++i) {
+    choice_.clear();
+    for (const std::size_t event : air_) {
+      choice_.emplace_back(event, some_of(event));
+    }
+    visit_choice();
+  }
+}
+
+void Enumerator::visit_moment(bool at_event) {
+  if (air_.size() <= options_.exhaustive_max) {
+    visit_subsets();
+  } else {
+    visit_many();
+  }
   if (air_.empty()) {
     return;
   }
-  const std::size_t newest = air_.back();
-  if (!at_event || air_.size() == 1) {
-    visit_state("nothing", [](std::size_t, SparseBytes&) {});
+  if (at_event) {
+    visit_torn(air_.back());
   }
-  for (const std::size_t one : sample_in_the_air()) {
-    // Losing only the newest change is the state of the moment before.
-    if (options_.lose_each && (!at_event || one != newest)) {
-      visit_state("without change " + std::to_string(one),
-                  [&](std::size_t event, SparseBytes& content) {
-                    if (event != one) {
-                      keep_all(event, content);
-                    }
-                  });
-    }
-    // Older changes alone were seen at their own moment.
-    if (options_.keep_each && air_.size() > 1 && (!at_event || one == newest)) {
-      visit_state("only change " + std::to_string(one),
-                  [&](std::size_t event, SparseBytes& content) {
-                    if (event == one) {
-                      keep_all(event, content);
-                    }
-                  });
-    }
-  }
-  if (options_.tear && at_event) {
-    visit_torn();
-  }
-  for (unsigned i = 0; i < options_.random_subsets && !stopped_; ++i) {
-    const std::uint64_t seed = random_.next();
-    Random random(seed);
-    visit_state(
-        "random subset " + std::to_string(seed),
-        [&](std::size_t event, SparseBytes& content) { keep_some(event, content, random); });
-  }
+  visit_random();
 }
 
 std::uint64_t Enumerator::run() {
-  visit_choices(false);
   const std::vector<Moment>& marks = disk_.marks();
   std::size_t mark = 0;
-  for (Moment moment = 1; moment <= disk_.now() && !stopped_; ++moment) {
+  for (Moment moment = 0; moment <= disk_.now() && !stopped_; ++moment) {
     const bool at_mark = mark < marks.size() && marks[mark] == moment;
     mark += at_mark ? 1 : 0;
     advance_to(moment);
-    visit_choices(!at_mark);
+    if (moment >= options_.from) {
+      visit_moment(!at_mark && moment > 0);
+    }
   }
   return visited_;
 }
@@ -189,9 +315,9 @@ std::uint64_t Enumerator::run() {
 }  // namespace
 
 std::uint64_t for_each_crash_state(
-    const CrashDisk& disk, const CrashOptions& options,
-    const std::function<bool(const CrashState& state, const SparseBytes& content)>& visit) {
-  return Enumerator(disk, options, visit).run();
+    const CrashDisk& disk, const CrashOptions& options, SectorImage& content,
+    const std::function<bool(const CrashState& state, SectorImage& content)>& visit) {
+  return Enumerator(disk, options, content, visit).run();
 }
 
 }  // namespace varve::sim

@@ -1,8 +1,10 @@
 // Every content a CrashDisk may have after a power cut: for each moment, what was durable then plus
 // a choice of what was not, sector by sector.
 //
-// The choices are systematic where that is affordable (everything, nothing, all but one change, one
-// change alone, a change torn in halves) and seeded random subsets of sectors beyond.
+// Up to `exhaustive_max` changes in the air every subset of them is shown; above, every prefix, all
+// but one, one alone, pairs and random subsets. The newest change is also torn between its sectors.
+// Size changes and punched holes are changes like any other. States of equal content may be shown
+// more than once: the caller knows contents apart by SectorImage::hash.
 #pragma once
 
 #include <cstdint>
@@ -11,29 +13,36 @@
 #include <vector>
 
 #include "sim/crash_disk.h"
-#include "sim/sparse_bytes.h"
+#include "sim/sector_image.h"
 
 namespace varve::sim {
 
 struct CrashOptions {
   std::uint64_t seed = 1;
-  unsigned random_subsets = 2;  // Per moment with changes that are not durable.
-  bool lose_each = true;        // All but one change.
-  bool keep_each = true;        // One change alone.
-  bool tear = true;             // The last change in halves, and one of its sectors missing.
-  std::size_t each_max = 64;    // Above this many changes in the air, a seeded sample of that size.
+  Moment from = 0;                 // Earlier moments are passed over.
+  std::size_t exhaustive_max = 6;  // Up to so many changes in the air: every subset of them.
+  std::size_t each_max = 64;       // Above this many, a seeded sample of that size loses each ...
+  std::size_t pairs_max = 24;      // ... and so many pairs are lost, and kept, together.
+  unsigned random_subsets = 2;     // Per moment, sector by sector.
+  unsigned random_tears = 2;       // Per new change of several sectors.
+  std::uint64_t tear_all_sectors = 4;  // Changes of up to so many sectors tear in every way.
 };
 
-// One power cut. `description` replays it: the same run, the same moment, the same choice.
+// One power cut. `choice` replays it: the same run, the same moment, the same choice.
 struct CrashState {
   Moment moment = 0;
-  std::string description;
+  std::string (*describe)(const CrashState& state) = nullptr;
+  const void* choice = nullptr;
+  [[nodiscard]] std::string text() const {
+    return "moment " + std::to_string(moment) + ", " + describe(*this);
+  }
 };
 
-// Calls `visit` for every state; stops when it answers false. `content` is valid during the call.
-// The number of states visited.
+// Calls `visit` for every state; stops when it answers false. `content` starts as what
+// `disk.start()` holds, belongs to the enumeration during a call and may be changed by `visit` only
+// between a mark and its rollback. The number of states visited.
 std::uint64_t for_each_crash_state(
-    const CrashDisk& disk, const CrashOptions& options,
-    const std::function<bool(const CrashState& state, const SparseBytes& content)>& visit);
+    const CrashDisk& disk, const CrashOptions& options, SectorImage& content,
+    const std::function<bool(const CrashState& state, SectorImage& content)>& visit);
 
 }  // namespace varve::sim

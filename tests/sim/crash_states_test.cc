@@ -2,6 +2,7 @@
 // others in any subset of sectors.
 #include "sim/crash_states.h"
 
+#include <map>
 #include <memory>
 #include <set>
 
@@ -27,7 +28,7 @@ class CrashStates : public testing::Test {
     ASSERT_TRUE(blocking_write(storage, offset, Flat(size, static_cast<std::byte>(value))));
   }
   // The first byte of each of `sectors` sectors, as text: "1020".
-  static std::string shape(const SparseBytes& content, std::uint64_t sectors) {
+  static std::string shape(const SectorImage& content, std::uint64_t sectors) {
     std::string text;
     for (std::uint64_t i = 0; i < sectors; ++i) {
       Flat byte(1);
@@ -41,7 +42,8 @@ class CrashStates : public testing::Test {
     std::set<std::string> found;
     CrashOptions options;
     options.random_subsets = 40;
-    for_each_crash_state(disk, options, [&](const CrashState& state, const SparseBytes& content) {
+    SectorImage start(disk.start());
+    for_each_crash_state(disk, options, start, [&](const CrashState& state, SectorImage& content) {
       if (state.moment >= from) {
         found.insert(shape(content, sectors));
       }
@@ -90,13 +92,64 @@ TEST_F(CrashStates, FlushCoversOnlyWhatCompletedBeforeItWasSubmitted) {
   EXPECT_EQ(shapes(disk, 1, disk.mark()), (std::set<std::string>{"1"}));
 }
 
-TEST_F(CrashStates, WritesTearAtSectors) {
+TEST_F(CrashStates, ShortWritesTearInEveryWay) {
   CrashDisk disk(start_);
   CrashStorage storage(*engine_, disk);
   write(storage, 0, 1536, 1);
-  const std::set<std::string> found = shapes(disk, 3);
-  EXPECT_TRUE(found.count("100") == 1 || found.count("110") == 1);
-  EXPECT_TRUE(found.count("001") == 1 || found.count("011") == 1);
+  const std::set<std::string> expected = {"000", "100", "010", "110", "001", "101", "011", "111"};
+  EXPECT_EQ(shapes(disk, 3), expected);
+}
+
+TEST_F(CrashStates, LongWritesTearAtTheirEndsAndInTurns) {
+  CrashDisk disk(start_);
+  CrashStorage storage(*engine_, disk);
+  write(storage, 0, 6 * 512, 1);
+  const std::set<std::string> found = shapes(disk, 6);
+  for (const char* shape : {"100000", "011111", "000001", "111110", "101010", "010101"}) {
+    EXPECT_EQ(found.count(shape), 1u) << shape;
+  }
+}
+
+TEST_F(CrashStates, ManyChangesAreLostAndKeptOneByOneAndAsPrefixes) {
+  CrashDisk disk(start_);
+  CrashStorage storage(*engine_, disk);
+  constexpr std::size_t kChanges = 9;
+  for (std::size_t i = 0; i < kChanges; ++i) {
+    write(storage, i * 512, 512, 1);
+  }
+  const std::set<std::string> found = shapes(disk, kChanges, disk.mark());
+  for (std::size_t i = 0; i < kChanges; ++i) {
+    std::string lost(kChanges, '1');
+    std::string kept(kChanges, '0');
+    lost[i] = '0';
+    kept[i] = '1';
+    EXPECT_EQ(found.count(lost), 1u) << lost;
+    EXPECT_EQ(found.count(kept), 1u) << kept;
+    EXPECT_EQ(found.count(std::string(i, '1') + std::string(kChanges - i, '0')), 1u) << i;
+  }
+}
+
+TEST_F(CrashStates, EqualContentHasEqualHashAndRollbackRestoresIt) {
+  CrashDisk disk(start_);
+  CrashStorage storage(*engine_, disk);
+  for (std::uint64_t i = 0; i < 5; ++i) {
+    write(storage, i * 300, 700, 1 + static_cast<int>(i));
+  }
+  ASSERT_TRUE(blocking(storage, StorageOperation::resize, 900, 0));
+  ASSERT_TRUE(blocking(storage, StorageOperation::resize, 3000, 0));
+  std::map<std::uint64_t, std::vector<std::byte>> contents;
+  SectorImage start(disk.start());
+  const std::uint64_t visited =
+      for_each_crash_state(disk, {}, start, [&](const CrashState&, SectorImage& content) {
+        const SparseBytes sparse = content.to_sparse();
+        const auto flat = sparse.flat();
+        const auto [found, is_new] = contents.try_emplace(content.hash(), flat);
+        EXPECT_EQ(found->second, flat);
+        EXPECT_EQ(SectorImage(sparse).hash(), content.hash());
+        return true;
+      });
+  EXPECT_GT(contents.size(), 20u);
+  EXPECT_LT(contents.size(), visited);
 }
 
 TEST_F(CrashStates, SizeChangesAndDiscardsAreChangesLikeAnyOther) {
@@ -106,7 +159,8 @@ TEST_F(CrashStates, SizeChangesAndDiscardsAreChangesLikeAnyOther) {
   ASSERT_TRUE(blocking(storage, StorageOperation::discard, 0, 512));
   ASSERT_TRUE(blocking(storage, StorageOperation::resize, 4096, 0));
   std::set<std::pair<std::string, std::uint64_t>> found;
-  for_each_crash_state(disk, {}, [&](const CrashState&, const SparseBytes& content) {
+  SectorImage start(disk.start());
+  for_each_crash_state(disk, {}, start, [&](const CrashState&, SectorImage& content) {
     found.insert({shape(content, 2), content.size()});
     return true;
   });
@@ -124,8 +178,9 @@ TEST_F(CrashStates, SameSeedSameStates) {
   }
   const auto collect = [&] {
     std::vector<std::string> list;
-    for_each_crash_state(disk, {}, [&](const CrashState& state, const SparseBytes& content) {
-      list.push_back(state.description + " " + shape(content, 9));
+    SectorImage start(disk.start());
+    for_each_crash_state(disk, {}, start, [&](const CrashState& state, SectorImage& content) {
+      list.push_back(state.text() + " " + shape(content, 9));
       return true;
     });
     return list;
