@@ -5,12 +5,20 @@
 #include "base/assert.h"
 #include "base/checked.h"
 #include "base/units.h"
+#include "sim/allocation_faults.h"
 
 namespace varve::model {
 
 namespace {
 constexpr std::uint64_t kGrowthClusters = 4;   // New refcount blocks and their table.
 constexpr std::uint64_t kControlClusters = 6;  // Snapshot tables and L1s, the old and the new.
+
+// The library's part of a request: only its own allocations may be made to fail.
+template <class Call>
+auto ask(Call call) {
+  const sim::AllocationWindow window;
+  return call();
+}
 }  // namespace
 
 void StampSet::add(Stamp stamp) noexcept {
@@ -93,7 +101,7 @@ Result<void> Guest::write(Image& image, std::uint64_t offset, std::uint64_t leng
   std::vector<std::byte> bytes(static_cast<std::size_t>(length));
   fill_stamp(bytes, stamp, offset);
   set_range(begin(length), offset, length, StampSet(stamp));
-  return finish(image.write(offset, bytes), false);
+  return finish(ask([&] { return image.write(offset, bytes); }), false);
 }
 
 Result<void> Guest::write_compressed(Image& image, std::uint64_t cluster) {
@@ -103,13 +111,13 @@ Result<void> Guest::write_compressed(Image& image, std::uint64_t cluster) {
   std::vector<std::byte> bytes(static_cast<std::size_t>(length));
   fill_stamp(bytes, stamp, offset);
   set_range(begin(length), offset, length, StampSet(stamp));
-  return finish(image.write_compressed(offset, bytes), false);
+  return finish(ask([&] { return image.write_compressed(offset, bytes); }), false);
 }
 
 Result<void> Guest::write_zeroes(Image& image, std::uint64_t offset, std::uint64_t length,
                                  bool may_unmap) {
   set_range(begin(length), offset, length, StampSet(kZeroStamp));
-  return finish(image.write_zeroes(offset, length, may_unmap), false);
+  return finish(ask([&] { return image.write_zeroes(offset, length, may_unmap); }), false);
 }
 
 Result<void> Guest::discard(Image& image, std::uint64_t offset, std::uint64_t length) {
@@ -123,11 +131,11 @@ Result<void> Guest::discard(Image& image, std::uint64_t offset, std::uint64_t le
   if (first < last) {
     set_range(version, first, last - first, StampSet(kZeroStamp));
   }
-  return finish(image.discard(offset, length), false);
+  return finish(ask([&] { return image.discard(offset, length); }), false);
 }
 
 Result<void> Guest::flush(Image& image) {
-  const Result<void> result = image.flush();
+  const Result<void> result = ask([&] { return image.flush(); });
   if (result) {
     promise(true, false, false);
   }
@@ -135,7 +143,7 @@ Result<void> Guest::flush(Image& image) {
 }
 
 Result<void> Guest::close(Image& image) {
-  const Result<void> result = image.close();
+  const Result<void> result = ask([&] { return image.close(); });
   if (result) {
     promise(true, true, true);
   }
@@ -147,7 +155,7 @@ Result<void> Guest::grow(Image& image, std::uint64_t new_size) {
   version.disk.size = new_size;
   version.disk.sectors.resize(static_cast<std::size_t>(new_size / kSectorBytes),
                               StampSet(kZeroStamp));
-  const Result<void> result = image.grow(new_size);
+  const Result<void> result = ask([&] { return image.grow(new_size); });
   if (result) {
     promise(false, false, true);
   } else if (image.size() != new_size) {
@@ -188,7 +196,8 @@ Result<void> Guest::create_snapshot(Image& image, const std::string& name) {
   version.snapshots.push_back({name, version.disk});
   SnapshotCreateOptions options;
   options.name = name;
-  const Result<SnapshotCreated> result = varve::create_snapshot(image, options);
+  const Result<SnapshotCreated> result =
+      ask([&] { return varve::create_snapshot(image, options); });
   if (!result) {
     reconcile_list(image, before);
     return result.error();
@@ -202,7 +211,7 @@ Result<void> Guest::apply_snapshot(Image& image, std::size_t index) {
   Version& version = begin_control();
   version.disk = version.snapshots[index].disk;
   version.switches_disk = true;
-  const Result<void> result = varve::apply_snapshot(image, index);
+  const Result<void> result = ask([&] { return varve::apply_snapshot(image, index); });
   if (result) {
     promise(true, true, true);
     return result;
@@ -223,7 +232,7 @@ Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
   const Version before = now();
   Version& version = begin_control();
   version.snapshots.erase(version.snapshots.begin() + static_cast<std::ptrdiff_t>(index));
-  const Result<void> result = varve::delete_snapshot(image, index);
+  const Result<void> result = ask([&] { return varve::delete_snapshot(image, index); });
   if (result) {
     promise(false, true, false);
   } else {
@@ -235,7 +244,7 @@ Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
 Result<void> Guest::rename_snapshot(Image& image, std::size_t index, const std::string& name) {
   const Version before = now();
   begin_control().snapshots[index].name = name;
-  const Result<void> result = varve::rename_snapshot(image, index, name);
+  const Result<void> result = ask([&] { return varve::rename_snapshot(image, index, name); });
   if (result) {
     promise(false, true, false);
   } else {

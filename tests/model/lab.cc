@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/failure.h"
 #include "base/units.h"
+#include "sim/allocation_faults.h"
 
 namespace varve::model {
 
@@ -55,6 +56,7 @@ OpenOptions Lab::open_options(bool writable, DiscardMode discard) noexcept {
 
 Result<std::unique_ptr<Storage>> Lab::open(Engine& engine, const std::string& name,
                                            const FileOptions& options) {
+  const sim::AllocationPause pause;
   if (options.writable || !name.ends_with(kBackingName)) {
     return failure(ErrorCode::not_found, "the lab has one file, to be read: the backing file");
   }

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/units.h"
+#include "sim/allocation_faults.h"
 #include "sim/crash_disk.h"
 #include "sim/trace_storage.h"
 
@@ -89,6 +90,7 @@ void OrderStorage::violate(const char* rule, const std::string& what) {
 }
 
 void OrderStorage::submit(StorageRequest& request) noexcept {
+  const sim::AllocationPause pause;
   if (request.operation == StorageOperation::read) {
     forward(request, kReadNumber);
     return;
@@ -121,6 +123,12 @@ void OrderStorage::submit(StorageRequest& request) noexcept {
 }
 
 void OrderStorage::forwarded(Forwarded& part) {
+  note_completion(part);
+  complete(*part.outer, part.result);
+}
+
+void OrderStorage::note_completion(const Forwarded& part) {
+  const sim::AllocationPause pause;
   if (part.outer->operation == StorageOperation::flush) {
     if (part.result) {
       made_durable(flushes_[static_cast<std::size_t>(part.number)]);
@@ -136,7 +144,6 @@ void OrderStorage::forwarded(Forwarded& part) {
       }
     }
   }
-  complete(*part.outer, part.result);
 }
 
 void OrderStorage::apply(const Change& change) {
@@ -160,26 +167,29 @@ void OrderStorage::apply(const Change& change) {
 }
 
 void OrderStorage::made_durable(const std::vector<std::uint64_t>& numbers) {
-  bool any = false;
+  std::vector<std::uint64_t> written;
   for (auto& change : air_) {
     if (!std::binary_search(numbers.begin(), numbers.end(), change->number)) {
       continue;
     }
-    any = true;
     apply(*change);
     const bool leaves_bytes = change->operation == StorageOperation::write ||
                               change->operation == StorageOperation::write_zeroes;
     for (std::uint64_t i = change->offset / kSectorBytes;
          leaves_bytes && i < divide_up(change->offset + change->length, kSectorBytes); ++i) {
-      sector(i).written = true;
-      sector(i).stale = false;
+      written.push_back(i);
     }
     change.reset();
   }
   std::erase(air_, nullptr);
   durable_.forget_changes();
-  if (any) {
+  if (!numbers.empty()) {
     refresh();
+  }
+  // After the look: the flush that ended a life may have covered a write of the next one.
+  for (const std::uint64_t i : written) {
+    sector(i).written = true;
+    sector(i).stale = false;
   }
 }
 
@@ -197,6 +207,7 @@ void OrderStorage::refresh() {
   was_settled_ = was_settled_ || !is_dirty_;
   has_trusted_bitmap_ = image->has_trusted_bitmap();
   uses_ = report.uses;
+  references_ = report.references;
   if (report.reachable.size() > sectors_.size()) {
     sectors_.resize(report.reachable.size());
   }
@@ -242,8 +253,6 @@ void OrderStorage::judge_data(const Change& change) {
     violate("O10", "data is written before the image was settled");
   }
   const std::uint64_t end = change.offset + change.length;
-  std::string why;
-  std::optional<ReferenceQcow2> image;
   for (std::uint64_t i = change.offset / kSectorBytes; i < divide_up(end, kSectorBytes); ++i) {
     if (!sector(i).reachable) {
       continue;
@@ -262,8 +271,7 @@ void OrderStorage::judge_data(const Change& change) {
       violate("O7", "data is written over reachable metadata: " + where);
       return;
     }
-    image = image ? image : ReferenceQcow2::open(durable_.bytes(), why);
-    if (uses == data && image && image->refcount(cluster) > 1) {
+    if (uses == data && references_[static_cast<std::size_t>(cluster)] > 1) {
       violate("H2", "a shared cluster is written in place: " + where);
       return;
     }

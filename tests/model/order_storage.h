@@ -50,6 +50,7 @@ class OrderStorage final : public sim::DecoratorStorage {
   };
 
   void forwarded(Forwarded& part) override;
+  void note_completion(const Forwarded& part);
   void apply(const Change& change);
   void made_durable(const std::vector<std::uint64_t>& numbers);
   void refresh();
@@ -66,7 +67,8 @@ class OrderStorage final : public sim::DecoratorStorage {
   std::vector<std::unique_ptr<Change>> air_;         // In the order of submission.
   std::vector<std::vector<std::uint64_t>> flushes_;  // What each flush covers, by number.
   std::vector<Sector> sectors_;
-  std::vector<std::uint16_t> uses_;  // Of the durable image's clusters.
+  std::vector<std::uint16_t> uses_;        // Of the durable image's clusters ...
+  std::vector<std::uint32_t> references_;  // ... and how many there are to each.
   std::uint64_t cluster_bytes_ = 0;
   std::uint64_t next_change_ = 0;
   bool is_dirty_ = false;

@@ -269,10 +269,12 @@ class ReferenceChecker {
 
   void compare() {
     report_.uses.resize(uses_.size());
+    report_.references.resize(uses_.size());
     for (std::uint64_t cluster = 0; cluster < clusters_; ++cluster) {
       report_.uses[static_cast<std::size_t>(cluster)] =
           uses_[static_cast<std::size_t>(cluster)].kinds;
       const Use& used = uses_[static_cast<std::size_t>(cluster)];
+      report_.references[static_cast<std::size_t>(cluster)] = used.references;
       const std::uint64_t count = image_.refcount(cluster);
       if (count < used.references) {
         corrupt("cluster " + std::to_string(cluster) + " has count " + std::to_string(count) +

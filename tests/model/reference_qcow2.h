@@ -42,11 +42,12 @@ enum class ReferenceUse : std::uint16_t {
 };
 
 struct ReferenceReport {
-  std::vector<bool> reachable;           // For each 512-byte sector, when asked for.
-  std::vector<std::uint16_t> uses;       // For each cluster the ReferenceUse bits.
-  std::vector<std::string> corruptions;  // Counts below references, pointers astray, overlaps.
-  std::vector<std::string> mismatches;   // COPIED flags that disagree with the counts.
-  std::uint64_t leaks = 0;               // Clusters counted higher than referenced.
+  std::vector<std::uint32_t> references;  // For each cluster how many there are.
+  std::vector<bool> reachable;            // For each 512-byte sector, when asked for.
+  std::vector<std::uint16_t> uses;        // For each cluster the ReferenceUse bits.
+  std::vector<std::string> corruptions;   // Counts below references, pointers astray, overlaps.
+  std::vector<std::string> mismatches;    // COPIED flags that disagree with the counts.
+  std::uint64_t leaks = 0;                // Clusters counted higher than referenced.
   [[nodiscard]] std::string text() const;
 };
 

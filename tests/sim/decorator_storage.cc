@@ -2,11 +2,15 @@
 
 #include <algorithm>
 
+#include "sim/allocation_faults.h"
+
 namespace varve::sim {
 
 DecoratorStorage::Forwarded& DecoratorStorage::take(StorageRequest& outer, std::uint64_t number) {
   if (free_.empty()) {
+    const AllocationPause pause;
     all_.push_back(std::make_unique<Forwarded>());
+    free_.reserve(all_.size());
     free_.push_back(all_.back().get());
   }
   Forwarded& copy = *free_.back();
@@ -33,6 +37,7 @@ void DecoratorStorage::completed(StorageRequest& request, const Result<void>& re
 void DecoratorStorage::forward_part(StorageRequest& outer, std::uint64_t from, std::uint64_t length,
                                     std::uint64_t number) {
   Forwarded& copy = take(outer, number);
+  const AllocationPause pause;
   copy.vectors.clear();
   std::uint64_t skip = from;
   std::uint64_t left = length;

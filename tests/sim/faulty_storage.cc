@@ -18,6 +18,7 @@ void FaultPlan::fail_index(std::uint64_t index, int os_errno, FaultEffect effect
 
 const FaultRule* FaultPlan::judge(const StorageRequest& request) noexcept {
   ++seen_;
+  late_writes_ += hit_flush_ && request.operation == StorageOperation::write ? 1 : 0;
   const FaultRule* hit = nullptr;
   for (ArmedRule& armed : rules_) {
     const FaultRule& rule = armed.rule;
@@ -31,6 +32,7 @@ const FaultRule* FaultPlan::judge(const StorageRequest& request) noexcept {
     }
   }
   hits_ += hit != nullptr ? 1 : 0;
+  hit_flush_ = hit_flush_ || (hit != nullptr && request.operation == StorageOperation::flush);
   return hit;
 }
 

@@ -41,6 +41,10 @@ class FaultPlan {
   // Requests seen since the start or the last reset; how many of them were made to fail.
   [[nodiscard]] std::uint64_t seen() const noexcept { return seen_; }
   [[nodiscard]] std::uint64_t hits() const noexcept { return hits_; }
+  // Whether a flush was among those.
+  [[nodiscard]] bool hit_flush() const noexcept { return hit_flush_; }
+  // Writes submitted after a flush was seen to fail: none belong there.
+  [[nodiscard]] std::uint64_t writes_after_failed_flush() const noexcept { return late_writes_; }
   void reset_counts() noexcept { seen_ = hits_ = 0; }
 
  private:
@@ -55,6 +59,8 @@ class FaultPlan {
   std::vector<ArmedRule> rules_;
   std::uint64_t seen_ = 0;
   std::uint64_t hits_ = 0;
+  bool hit_flush_ = false;
+  std::uint64_t late_writes_ = 0;
 };
 
 class FaultyStorage final : public DecoratorStorage {

@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/failure.h"
 #include "base/try.h"
+#include "sim/allocation_faults.h"
 
 namespace varve::sim {
 
@@ -89,6 +90,15 @@ Result<void> apply_request(const StorageRequest& request, const StorageCapabilit
       break;
   }
   return {};
+}
+
+void SimStorage::submit(StorageRequest& request) noexcept {
+  Result<void> result;
+  {
+    const AllocationPause pause;
+    result = apply_request(request, disk_.capabilities, disk_.content);
+  }
+  engine_.post(request, result);
 }
 
 }  // namespace varve::sim

@@ -40,9 +40,7 @@ class SimStorage final : public Storage {
     return disk_.capabilities;
   }
   [[nodiscard]] std::uint64_t size() const noexcept override { return disk_.content.size(); }
-  void submit(StorageRequest& request) noexcept override {
-    engine_.post(request, apply_request(request, disk_.capabilities, disk_.content));
-  }
+  void submit(StorageRequest& request) noexcept override;
   [[nodiscard]] Engine& engine() const noexcept override { return engine_; }
   [[nodiscard]] const char* name() const noexcept override { return "<simulated>"; }
 

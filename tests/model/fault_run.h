@@ -1,0 +1,64 @@
+// FaultRun: a scenario run again and again, each time with another fault: a request of the storage
+// that fails, or an allocation. Whatever fails, every answer is a clear error or success, the image
+// goes on or says that it is poisoned, no ordering rule is broken, and the file is whole
+// afterwards.
+//
+// Threads: the engine's.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_set>
+
+#include "model/order_storage.h"
+#include "model/scenarios.h"
+#include "model/state_judge.h"
+#include "sim/allocation_faults.h"
+#include "sim/faulty_storage.h"
+
+namespace varve::model {
+
+class FaultRun {
+ public:
+  struct Counts {
+    std::uint64_t requests = 0;     // The storage saw.
+    std::uint64_t allocations = 0;  // The library made, from open to the end of the act.
+    std::uint64_t hits = 0;         // Requests and allocations that failed.
+  };
+  struct AllocationFault {
+    std::uint64_t index = sim::AllocationFaults::kNever;
+    bool from_then_on = false;
+  };
+
+  explicit FaultRun(const ScenarioCase& parameter)
+      : parameter_(parameter), lab_(parameter.geometry), judge_(lab_) {}
+
+  // False, and `why` (empty: a program needed is missing), when there is nothing to run.
+  [[nodiscard]] bool prepare(std::string& why);
+
+  // Whether the image refused to go on after the last run's fault.
+  [[nodiscard]] bool was_poisoned() const noexcept { return was_poisoned_; }
+
+  // One run: what was wrong, or nothing.
+  [[nodiscard]] std::optional<std::string> run(sim::FaultPlan& plan,
+                                               const AllocationFault& allocation, Counts& counts);
+
+ private:
+  using Verdict = std::optional<std::string>;
+  [[nodiscard]] Verdict act(sim::FaultPlan& plan, sim::SimDisk& disk, Guest& guest,
+                            const AllocationFault& allocation, Counts& counts);
+  [[nodiscard]] static Verdict unclear(const Error& error, const sim::FaultPlan& plan);
+  [[nodiscard]] Verdict use_again(Image& image, Guest& guest);
+  [[nodiscard]] Verdict judge(const sim::SparseBytes& file, const Guest& guest, sim::Moment moment);
+
+  const ScenarioCase& parameter_;
+  Lab lab_;
+  StateJudge judge_;
+  std::optional<Prepared> prepared_;
+  std::unordered_set<std::uint64_t> metadata_;  // Arrangements the library has seen afterwards.
+  std::uint64_t qemu_ = 0;
+  bool was_poisoned_ = false;
+};
+
+}  // namespace varve::model
