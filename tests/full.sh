@@ -45,7 +45,8 @@ if [ -f build/qemu10.path ]; then
   export VARVE_QEMU10
 fi
 # What tests/run.sh leaves out of its release part.
-part "tests, release, the rest" run_ctest build/release -R '^(fault|interop|tool|tool_io)(_[0-9]+)?$'
+part "tests, release, the rest" \
+  run_ctest build/release -R '^(fault|interop|tool|tool_io)(_[0-9]+)?$'
 build_and_test "clang, release" build/clang "${clang[@]}" -DCMAKE_BUILD_TYPE=Release
 build_and_test "clang, sanitizers" build/clang-sanitize "${clang[@]}" "${debug[@]}" \
   -DVARVE_SANITIZE=address,undefined

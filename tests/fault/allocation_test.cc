@@ -46,7 +46,7 @@ void* __wrap_aligned_alloc(std::size_t alignment, std::size_t size) {  // NOLINT
 namespace varve::model {
 namespace {
 
-constexpr std::uint64_t kRunsPerCase = 40;  // In an ordinary run.
+constexpr std::uint64_t kRunsPerCase = 24;  // In an ordinary run.
 
 class AllocationFailures : public testing::TestWithParam<ScenarioCase> {};
 

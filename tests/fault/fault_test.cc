@@ -14,7 +14,7 @@
 namespace varve::model {
 namespace {
 
-constexpr std::uint64_t kRunsPerCase = 64;  // In an ordinary run.
+constexpr std::uint64_t kRunsPerCase = 32;  // In an ordinary run.
 
 struct Kind {
   const char* name;

@@ -7,7 +7,7 @@ namespace varve::model {
 
 namespace {
 // States per case that are shown to the library, and to qemu-img.
-constexpr std::size_t kLibraryMax = 24;
+constexpr std::size_t kLibraryMax = 8;
 constexpr std::uint64_t kQemuMax = 1;
 }  // namespace
 

@@ -44,10 +44,10 @@ std::optional<ReferenceQcow2> ReferenceQcow2::open(ConstBytes file, std::string&
 }
 
 std::optional<ReferenceQcow2> ReferenceQcow2::open(const sim::SparseBytes& file, std::string& why) {
-  const auto copy = std::make_shared<const std::vector<std::byte>>(file.flat());
-  auto image = open(ConstBytes(*copy), why);
+  std::vector<std::byte> copy = file.flat();
+  auto image = open(ConstBytes(copy), why);
   if (image) {
-    image->own_ = copy;
+    image->own_ = std::move(copy);  // Moved, the bytes stay where they are.
   }
   return image;
 }

@@ -53,6 +53,10 @@ struct ReferenceReport {
 
 class ReferenceQcow2 {
  public:
+  // Not copied: a copy of the bytes would stand elsewhere.
+  ReferenceQcow2(ReferenceQcow2&&) noexcept = default;
+  ReferenceQcow2& operator=(ReferenceQcow2&&) noexcept = default;
+
   // What unallocated ranges show; it fills the whole target. Unset: zeros.
   using Backing = std::function<void(std::uint64_t offset, Bytes target)>;
 
@@ -132,7 +136,7 @@ class ReferenceQcow2 {
                                  std::uint64_t offset) const;
 
   ConstBytes file_;
-  std::shared_ptr<const std::vector<std::byte>> own_;  // What file_ shows, when it is a copy.
+  std::vector<std::byte> own_;  // What file_ shows, when it is a copy.
   std::uint32_t version_ = 0;
   std::uint32_t cluster_bits_ = 0;
   std::uint64_t cluster_bytes_ = 0;
