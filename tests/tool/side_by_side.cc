@@ -70,6 +70,9 @@ std::string SideBySide::tool_path() {
 
 void SideBySide::SetUp() {
   if (tool_path().empty() || !std::filesystem::exists(tool_path())) {
+    if (model::programs_are_required()) {
+      FAIL() << "the tool is not built";
+    }
     GTEST_SKIP() << "the tool is not built";
   }
   theirs_ = find_qemu();
