@@ -7,6 +7,12 @@
 #include "base/try.h"
 
 namespace varve {
+namespace {
+
+// Written early in one go: copying it takes a tenth of a millisecond.
+constexpr std::uint64_t kEarlyBytesAtOnce = kMiB;
+
+}  // namespace
 
 void Commit::flush(Waiter& waiter) noexcept {
   waiting_.add(waiter);
@@ -74,11 +80,10 @@ void Commit::write_next_early() noexcept {
 
 // A few tables at a time: copying them must not hold up the loop.
 Result<void> Commit::collect_early() noexcept {
-  constexpr std::uint64_t kBytesAtOnce = 256 * kKiB;
   TableCache& blocks = parts_.refcounts->blocks();
   TableCache& l2 = *parts_.l2;
   std::uint64_t bytes = 0;
-  while (bytes < kBytesAtOnce) {
+  while (bytes < kEarlyBytesAtOnce) {
     TableCache::Table* table = blocks.next_dirty(early_block_, false);
     const bool is_block = table != nullptr;
     table = is_block ? table : l2.next_dirty(early_table_, true);
@@ -89,6 +94,26 @@ Result<void> Commit::collect_early() noexcept {
     bytes += l2.table_bytes();
   }
   return {};
+}
+
+Result<Buffer> Commit::take_copy() noexcept {
+  if (spare_copies_.empty()) {
+    return Buffer::allocate(parts_.l2->table_bytes());
+  }
+  Buffer copy = std::move(spare_copies_.back());
+  spare_copies_.pop_back();
+  return copy;
+}
+
+void Commit::give_back_copy(Buffer copy) noexcept {
+  if ((spare_copies_.size() + 1) * parts_.l2->table_bytes() > 2 * kEarlyBytesAtOnce) {
+    return;
+  }
+  try {
+    spare_copies_.push_back(std::move(copy));
+  } catch (const std::bad_alloc&) {
+    return;  // Then it is only given back to the system.
+  }
 }
 
 void Commit::finish_early(const Result<void>& result) noexcept {
@@ -139,8 +164,9 @@ Result<void> Commit::collect_tables(TableCache& cache, std::vector<TableWrite>& 
 Result<void> Commit::collect_table(TableCache& cache, TableCache::Table& table,
                                    std::vector<TableWrite>& writes) noexcept {
   const TableCache::DirtySpan span = table.dirty_span();
-  Buffer copy = VARVE_TRY(Buffer::allocate(span.end - span.begin));
-  copy_bytes(copy.bytes(), table.bytes().subspan(span.begin, span.end - span.begin));
+  const std::uint64_t length = span.end - span.begin;
+  Buffer copy = VARVE_TRY(take_copy());
+  copy_bytes(copy.bytes().first(length), table.bytes().subspan(span.begin, length));
   try {
     writes.push_back({table.offset(), span, std::move(copy)});
   } catch (const std::bad_alloc&) {
@@ -185,7 +211,8 @@ Result<void> Commit::collect() noexcept {
 
 Result<void> Commit::stage_tables(const std::vector<TableWrite>& writes, IoTag tag) noexcept {
   for (const TableWrite& write : writes) {
-    VARVE_TRY(batch_.write(*parts_.file, tag, write.offset + write.span.begin, write.copy.bytes()));
+    VARVE_TRY(batch_.write(*parts_.file, tag, write.offset + write.span.begin,
+                           write.copy.bytes().first(write.span.end - write.span.begin)));
   }
   return {};
 }
@@ -298,8 +325,9 @@ void Commit::advance(Result<void> result) noexcept {
 
 void Commit::settle_writes(TableCache& cache, std::vector<TableWrite>& writes,
                            bool written) noexcept {
-  for (const TableWrite& write : writes) {
+  for (TableWrite& write : writes) {
     cache.end_write(write.offset, write.span, written);
+    give_back_copy(std::move(write.copy));
   }
   writes.clear();
 }

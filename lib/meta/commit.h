@@ -90,6 +90,9 @@ class Commit final : private Waiter {
   [[nodiscard]] Result<void> collect_table(TableCache& cache, TableCache::Table& table,
                                            std::vector<TableWrite>& writes) noexcept;
   void finish_early(const Result<void>& result) noexcept;
+  // Memory for a copy; most are used again, so that the system is not asked for each.
+  [[nodiscard]] Result<Buffer> take_copy() noexcept;
+  void give_back_copy(Buffer copy) noexcept;
   [[nodiscard]] Result<void> collect() noexcept;
   [[nodiscard]] Result<void> collect_tables(TableCache& cache,
                                             std::vector<TableWrite>& writes) noexcept;
@@ -114,6 +117,7 @@ class Commit final : private Waiter {
   WaitList riding_;   // For the one that runs.
   WaitList early_waiting_;
   WaitList early_riding_;
+  std::vector<Buffer> spare_copies_;
   std::size_t early_block_ = 0;  // How far the early writes have come in either cache.
   std::size_t early_table_ = 0;
   std::vector<TableWrite> counts_;

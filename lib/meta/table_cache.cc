@@ -159,32 +159,52 @@ TableCache::Table* TableCache::take_slot(const Table* keep) noexcept {
 TableCache::LoadOutcome TableCache::load(HostOffset offset, Waiter& waiter) noexcept {
   Table* table = lookup(offset);
   VARVE_ASSERT(table == nullptr || table->state_ == Table::State::loading);
-  if (table == nullptr) {
-    table = take_slot();
-    if (table == nullptr) {
-      return tables_.empty() ? LoadOutcome::no_memory : LoadOutcome::no_room;
-    }
-    link(*table, offset);
-    table->state_ = Table::State::loading;
-    ++loading_count_;
-    table->vector_ = {table->buffer_.data(), static_cast<std::size_t>(table_bytes_)};
-    table->request_ = StorageRequest();
-    table->request_.operation = StorageOperation::read;
-    table->request_.tag = tag_;
-    table->request_.offset = offset.value();
-    table->request_.vectors = &table->vector_;
-    table->request_.vector_count = 1;
-    table->request_.owner = table;
-    table->request_.complete = &TableCache::loaded;
-    count_request(*counters_, table->request_);
-    storage_->submit(table->request_);
+  if (table != nullptr) {
+    table->waiters_.add(waiter);
+    return LoadOutcome::started;
   }
+  return load_into(take_slot(), offset, waiter);
+}
+
+TableCache::LoadOutcome TableCache::load_into(Table* table, HostOffset offset,
+                                              Waiter& waiter) noexcept {
+  if (table == nullptr) {
+    return tables_.empty() ? LoadOutcome::no_memory : LoadOutcome::no_room;
+  }
+  link(*table, offset);
+  table->state_ = Table::State::loading;
+  ++loading_count_;
+  table->vector_ = {table->buffer_.data(), static_cast<std::size_t>(table_bytes_)};
+  table->request_ = StorageRequest();
+  table->request_.operation = StorageOperation::read;
+  table->request_.tag = tag_;
+  table->request_.offset = offset.value();
+  table->request_.vectors = &table->vector_;
+  table->request_.vector_count = 1;
+  table->request_.owner = table;
+  table->request_.complete = &TableCache::loaded;
   table->waiters_.add(waiter);
+  count_request(*counters_, table->request_);
+  storage_->submit(table->request_);
   return LoadOutcome::started;
 }
 
+TableCache::Table* TableCache::take_walked_slot() noexcept {
+  for (std::size_t i = 0; i < tables_.size(); ++i) {
+    walked_ = walked_ + 1 < tables_.size() ? walked_ + 1 : 0;
+    Table& table = *tables_[walked_];
+    if (table.state_ == Table::State::ready && table.last_use_ == 0 && !table.is_kept_ &&
+        !table.is_dirty() && table.writers_ == 0) {
+      unlink(table);
+      return &table;
+    }
+  }
+  return take_slot();
+}
+
 TableCache::LoadOutcome TableCache::load_for_walk(HostOffset offset, Waiter& waiter) noexcept {
-  const LoadOutcome outcome = load(offset, waiter);
+  VARVE_ASSERT(lookup(offset) == nullptr);
+  const LoadOutcome outcome = load_into(take_walked_slot(), offset, waiter);
   if (outcome == LoadOutcome::started) {
     Table* table = lookup(offset);
     table->is_kept_ = true;

@@ -121,6 +121,9 @@ class TableCache {
   [[nodiscard]] Table* lookup(HostOffset offset) const noexcept;
   [[nodiscard]] Table* take_slot(const Table* keep = nullptr) noexcept;
   [[nodiscard]] Table* find_victim(const Table* keep) noexcept;
+  // A slot for a table of a walk: one that a walk is done with, rather than more memory.
+  [[nodiscard]] Table* take_walked_slot() noexcept;
+  LoadOutcome load_into(Table* table, HostOffset offset, Waiter& waiter) noexcept;
   [[nodiscard]] bool grow() noexcept;
   void link(Table& table, HostOffset offset) noexcept;
   void unlink(Table& table) noexcept;
@@ -137,6 +140,7 @@ class TableCache {
   std::size_t loading_count_ = 0;
   std::uint64_t clock_ = 0;
   std::vector<std::unique_ptr<Table>> tables_;
+  std::size_t walked_ = 0;  // Where the last table of a walk was found.
   std::vector<Table*> buckets_;
 };
 

@@ -38,6 +38,7 @@ TreeWalk::TreeWalk(Metadata& metadata) noexcept : metadata_(&metadata), items_(m
   for (Prefetch& prefetch : prefetches_) {
     prefetch.walk = this;
   }
+  early_write_.walk = this;
 }
 
 bool TreeWalk::is_visited(std::uint64_t slot) const noexcept {
@@ -58,6 +59,7 @@ void TreeWalk::start(const Plan& plan, Waiter& done) noexcept {
   done_ = &done;
   error_.reset();
   is_stopped_ = false;
+  early_write_.result = Result<void>();
   next_slot_ = 0;
   work_ = 0;
   is_stepping_back_ = false;
@@ -128,9 +130,7 @@ void TreeWalk::run() noexcept {
       fail(*error);
       continue;
     }
-    if (step_ == Step::writing && !is_written_) {
-      is_written_ = true;
-      metadata_->commit.write_early(*this);
+    if (step_ == Step::writing && !start_early_write()) {
       return;
     }
     if (step_ == Step::finishing) {
@@ -166,14 +166,8 @@ Answer<Nothing> TreeWalk::perform() noexcept {
     case Step::flagging:
       VARVE_ASK(clear_flags());
       step_ = Step::writing;
-      is_written_ = false;
       return Nothing();
     case Step::writing:
-      if (is_written_) {
-        tables_done_ += window_.size();
-        let_go();
-        step_ = Step::choosing;
-      }
       return Nothing();
     case Step::reverting:
       VARVE_ASK(apply());
@@ -201,23 +195,59 @@ void TreeWalk::fail(const Error& error) noexcept {
   }
 }
 
-void TreeWalk::finish() noexcept {
-  if (prefetching_ != 0) {
-    is_waiting_for_prefetches_ = true;
-    return;
+// The window is done with: it is written while the next one is read. False: the write before it
+// must end first.
+bool TreeWalk::start_early_write() noexcept {
+  if (early_write_.is_running) {
+    is_waiting_for_write_ = true;
+    return false;
   }
+  if (!early_write_.result) {
+    fail(early_write_.result.error());
+    return true;
+  }
+  tables_done_ += window_.size();
   let_go();
-  step_ = Step::idle;
-  const Result<void> outcome = error_ ? Result<void>(*error_) : Result<void>();
-  done_->resume(outcome);
+  step_ = Step::choosing;
+  early_write_.is_running = true;
+  metadata_->commit.write_early(early_write_);
+  return true;
+}
+
+void TreeWalk::EarlyWrite::resume(const Result<void>& outcome) noexcept {
+  is_running = false;
+  result = outcome;
+  if (std::exchange(walk->is_waiting_for_write_, false)) {
+    walk->run();
+  } else {
+    walk->finish_when_idle();
+  }
 }
 
 void TreeWalk::Prefetch::resume(const Result<void>&) noexcept {
   is_busy = false;
   --walk->prefetching_;
-  if (walk->prefetching_ == 0 && std::exchange(walk->is_waiting_for_prefetches_, false)) {
-    walk->finish();
+  walk->finish_when_idle();
+}
+
+void TreeWalk::finish_when_idle() noexcept {
+  if (is_waiting_to_finish_ && prefetching_ == 0 && !early_write_.is_running) {
+    finish();
   }
+}
+
+void TreeWalk::finish() noexcept {
+  is_waiting_to_finish_ = prefetching_ != 0 || early_write_.is_running;
+  if (is_waiting_to_finish_) {
+    return;
+  }
+  if (!early_write_.result && !error_) {
+    error_ = early_write_.result.error();
+  }
+  let_go();
+  step_ = Step::idle;
+  const Result<void> outcome = error_ ? Result<void>(*error_) : Result<void>();
+  done_->resume(outcome);
 }
 
 std::uint64_t TreeWalk::prefetch_depth(const TableCache& cache) const noexcept {
@@ -432,15 +462,25 @@ void TreeWalk::set_flags(TableCache::Table& active, const WalkItem& item,
     }
     return;
   }
-  for (std::uint32_t i = 0; i < count; ++i) {
-    const std::uint64_t index = std::uint64_t{item.entry} + i;
-    const L2Entry entry = L2Entry::load(geometry, active.bytes(), index);
-    const bool is_owner = !entry.is_compressed() && !entry.is_copied() &&
-                          geometry.cluster_of(entry.host()).value() == item.cluster + i;
-    if (is_owner) {
-      const std::uint64_t begin = index << geometry.l2_entry_bits();
-      entry.with_copied(true).store(
-          geometry, active.edit_early(begin, begin + geometry.l2_entry_bytes()), index);
+  const std::uint32_t bits = geometry.l2_entry_bits();
+  const std::uint64_t begin = std::uint64_t{item.entry} << bits;
+  const auto is_owner = [&](std::uint64_t i) {
+    const auto raw = load_be<std::uint64_t>(active.bytes(), begin + (i << bits));
+    return (raw & L2Entry::kCompressed) == 0 &&
+           (raw & L2Entry::kOffsetMask) >> geometry.cluster_bits == item.cluster + i;
+  };
+  std::uint64_t i = 0;
+  while (i < count && !is_owner(i)) {
+    ++i;
+  }
+  if (i == count) {
+    return;
+  }
+  const Bytes bytes = active.edit_early(begin, begin + (std::uint64_t{count} << bits));
+  for (; i < count; ++i) {
+    if (is_owner(i)) {
+      const std::uint64_t at = begin + (i << bits);
+      store_be(bytes, at, load_be<std::uint64_t>(bytes, at) | L2Entry::kCopied);
     }
   }
 }

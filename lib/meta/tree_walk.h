@@ -67,7 +67,7 @@ class TreeWalk final : private Waiter {
     collecting,  // -> applying
     applying,    // -> flagging; reverting after a failed addition
     flagging,    // -> writing
-    writing,     // -> choosing
+    writing,     // -> choosing, the write going on behind
     reverting,   // -> finishing
     finishing,   // -> idle
   };
@@ -86,12 +86,22 @@ class TreeWalk final : private Waiter {
     void resume(const Result<void>&) noexcept override;
   };
   static constexpr std::size_t kPrefetches = 8;
+  // Writes one window while the next is read.
+  class EarlyWrite final : public Waiter {
+   public:
+    TreeWalk* walk = nullptr;
+    bool is_running = false;
+    Result<void> result;
+    void resume(const Result<void>&) noexcept override;
+  };
 
   void resume(const Result<void>& result) noexcept override;
   void run() noexcept;
   [[nodiscard]] Answer<Nothing> perform() noexcept;
   void fail(const Error& error) noexcept;
   void finish() noexcept;
+  void finish_when_idle() noexcept;
+  [[nodiscard]] bool start_early_write() noexcept;
   [[nodiscard]] bool is_pacing() noexcept;
 
   [[nodiscard]] bool is_visited(std::uint64_t slot) const noexcept;
@@ -138,7 +148,9 @@ class TreeWalk final : private Waiter {
 
   std::array<Prefetch, kPrefetches> prefetches_;
   std::size_t prefetching_ = 0;
-  bool is_waiting_for_prefetches_ = false;
+  EarlyWrite early_write_;
+  bool is_waiting_for_write_ = false;
+  bool is_waiting_to_finish_ = false;
 
   std::uint64_t tables_done_ = 0;
   std::uint64_t tables_total_ = 0;

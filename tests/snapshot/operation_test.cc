@@ -16,6 +16,9 @@ namespace {
 constexpr std::uint32_t kClusterBytes = 4096;
 constexpr std::uint64_t kTableCovers = std::uint64_t{kClusterBytes} / 8 * kClusterBytes;
 
+// A walk takes a quarter of them at a time.
+constexpr std::uint64_t kCachedTables = 64;
+
 using Operation = std::unique_ptr<SnapshotOperation>;
 
 // A guest request that remembers its end.
@@ -64,6 +67,7 @@ class OperationTest : public SnapshotGround {
         std::make_unique<sim::SimStorage>(*engine_, disk_), trace_);
     OpenOptions options;
     options.writable = true;
+    options.l2_cache_bytes = kCachedTables * kClusterBytes;
     auto opened = Image::open(std::move(storage), "/lab", options);
     VARVE_MUST(opened);
     image_ = std::move(*opened);
@@ -141,7 +145,7 @@ TEST_F(OperationTest, NoWriteWaitsForTheWalk) {
   const Operation create = start("one", {.stepwise = true});
   VARVE_MUST(create->wait_for(SnapshotPhase::ready));
   VARVE_MUST(create->freeze());
-  for (std::uint64_t cluster = 0; cluster < 512; cluster += 2) {
+  for (std::uint64_t cluster = 0; cluster < 512; cluster += 4) {
     for (std::uint64_t table = 0; table < tables(); ++table) {
       write_at(table, std::byte{2}, cluster);
     }
@@ -268,7 +272,7 @@ class EveryMoment : public OperationTest {
     const std::size_t with = kind == Kind::create ? 2 : without;
     ASSERT_EQ(list().size(), result ? with : (kind == Kind::remove ? 1u : without));
     EXPECT_FALSE(image_->facts().dirty);
-    check();
+    check(false);
     ByteVector bytes(kClusterBytes);
     VARVE_MUST(image_->read(0, bytes));
     EXPECT_EQ(bytes[0], kind == Kind::apply && result ? std::byte{1} : std::byte{2});
@@ -376,7 +380,7 @@ TEST_F(OperationTest, ASnapshotInDeletionCannotBeOpenedNorAnOpenOneDeleted) {
 // the same on disks of few and of many windows of tables.
 TEST_F(OperationTest, BarriersAreFewWhateverTheSize) {
   std::array<std::array<std::size_t, 3>, 2> flushes{};
-  constexpr std::array<std::uint64_t, 2> kTables = {4, 2200};
+  constexpr std::array<std::uint64_t, 2> kTables = {4, 300};
   for (std::size_t i = 0; i < kTables.size(); ++i) {
     make_tables(kTables[i]);
     const auto measure = [&](const std::function<void()>& act) {
@@ -471,7 +475,7 @@ TEST_F(OperationTest, FullCountsRefuseAndNothingStays) {
 TEST_F(OperationTest, WorksOnStorageThatReorders) {
   const std::uint64_t seed = sim::seed_from_environment();
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));
-  for (std::uint64_t round = 0; round < 3; ++round) {
+  for (std::uint64_t round = 0; round < 2; ++round) {
     make_tables(16);
     VARVE_MUST(image_->close());
     image_.reset();
