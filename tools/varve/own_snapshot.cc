@@ -13,6 +13,7 @@
 #include <varve/group.h>
 #include <varve/inspect.h>
 #include <varve/snapshot.h>
+#include <varve/snapshot_operation.h>
 
 #include "image_argument.h"
 #include "json_text.h"
@@ -154,12 +155,22 @@ int change(Context& context, const std::string& action, const std::string& image
   }
   const Clock::time_point start = Clock::now();
   Result<void> changed;
-  if (action == "apply") {
-    changed = apply_snapshot(*opened->image, *index);
-  } else if (action == "delete") {
-    changed = delete_snapshot(*opened->image, *index);
-  } else {
+  std::string details;
+  if (action == "rename") {
     changed = rename_snapshot(*opened->image, *index, new_name);
+  } else {
+    const bool is_apply = action == "apply";
+    const Result<std::unique_ptr<SnapshotOperation>> operation =
+        is_apply ? start_apply(*opened->image, *index) : start_delete(*opened->image, *index);
+    changed = operation ? (*operation)->wait() : Result<void>(operation.error());
+    if (changed) {
+      const SnapshotTimes times = (*operation)->times();
+      details = is_apply ? fmt::format(", pause {:.3f} ms, usable after {:.3f} ms",
+                                       static_cast<double>(times.pause_nanoseconds) / 1e6,
+                                       static_cast<double>(times.usable_nanoseconds) / 1e6)
+                         : fmt::format(", gone after {:.3f} ms",
+                                       static_cast<double>(times.usable_nanoseconds) / 1e6);
+    }
   }
   if (!changed) {
     return fail_own(context, *opened, fmt::format("cannot {} snapshot '{}'", action, name),
@@ -169,7 +180,7 @@ int change(Context& context, const std::string& action, const std::string& image
   if (!close_image(context, *opened)) {
     return 1;
   }
-  print("{}: {} '{}' done in {:.3f} ms\n", opened->filename, action, name, milliseconds);
+  print("{}: {} '{}' done in {:.3f} ms{}\n", opened->filename, action, name, milliseconds, details);
   return 0;
 }
 
