@@ -24,6 +24,7 @@ struct LoadOptions {
   std::uint64_t step = 4096;
   std::uint64_t seed = 1;
   std::uint64_t guest_depth = 0;  // Requests in flight beside a snapshot operation.
+  bool keep_tables = true;        // See run_cut.
 };
 
 // What a guest saw in a stretch of time.
@@ -37,7 +38,8 @@ struct LoadReport {
   std::uint64_t requests = 0;
   double seconds = 0;        // Of the requests, or of the snapshot operation.
   double flush_seconds = 0;  // Of the flush that follows writes.
-  double pause_seconds = 0;  // Create: while requests were held up.
+  double pause_seconds = 0;   // Create: inside freeze; apply: while requests were held.
+  double usable_seconds = 0;  // Until frozen, serving the new disk, or no longer listed.
   GuestReport beside;        // The guest during a snapshot operation ...
   GuestReport undisturbed;   // ... and after it.
 };
@@ -87,5 +89,10 @@ Result<LoadReport> run_copy(Engine& engine, const LoadOptions& options);
 
 enum class SnapshotWork : std::uint8_t { create, apply, remove };
 Result<LoadReport> run_snapshot(Engine& engine, const LoadOptions& options, SnapshotWork work);
+
+// Creates a snapshot and ends the process just before the header would name it, as a crash would.
+// With `keep_tables` off the L2 tables written meanwhile are lost, as a power cut may lose them:
+// then every count is one too high and every COPIED flag contradicts it. Returns on failure only.
+Result<LoadReport> run_cut(Engine& engine, const LoadOptions& options);
 
 }  // namespace varve::bench

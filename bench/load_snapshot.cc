@@ -1,6 +1,6 @@
 #include <memory>
 
-#include <varve/snapshot.h>
+#include <varve/snapshot_operation.h>
 
 #include "load_loop.h"
 
@@ -8,18 +8,25 @@ namespace varve::bench {
 
 namespace {
 
-Result<void> work_on(Image& image, const LoadOptions& options, SnapshotWork work,
-                     LoadReport& report) {
+Result<std::unique_ptr<SnapshotOperation>> start(Image& image, const LoadOptions& options,
+                                                 SnapshotWork work) {
   if (work == SnapshotWork::create) {
     SnapshotCreateOptions create;
     create.name = options.name;
-    const SnapshotCreated created = VARVE_TRY(create_snapshot(image, create));
-    report.pause_seconds = static_cast<double>(created.pause_nanoseconds) / 1e9;
-    return {};
+    return start_create(image, create);
   }
   const std::size_t index =
       VARVE_TRY(find_snapshot(image, {options.name, SnapshotReference::By::name}));
-  return work == SnapshotWork::apply ? apply_snapshot(image, index) : delete_snapshot(image, index);
+  return work == SnapshotWork::apply ? start_apply(image, index) : start_delete(image, index);
+}
+
+Result<void> work_on(Image& image, const LoadOptions& options, SnapshotWork work,
+                     LoadReport& report) {
+  const auto operation = VARVE_TRY(start(image, options, work));
+  VARVE_TRY(operation->wait());
+  report.pause_seconds = static_cast<double>(operation->times().pause_nanoseconds) / 1e9;
+  report.usable_seconds = static_cast<double>(operation->times().usable_nanoseconds) / 1e9;
+  return {};
 }
 
 }  // namespace

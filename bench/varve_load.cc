@@ -2,9 +2,10 @@
 // as one line of JSON. bench/compare runs it beside qemu-img and fio.
 //
 // Usage: varve_load WORK FILE [NAME=VALUE ...]
-//   WORK   requests, fill, copy, create, apply, delete
+//   WORK   requests, fill, copy, create, apply, delete, cut
 //   NAME   target=image|file  direct=0|1  write=0|1  order=step|random  count=N  depth=N  bytes=N
 //          step=N  seed=N  name=SNAPSHOT  guest=DEPTH  aio=io_uring|threads
+//          tables=0|1 (cut)
 #include <charconv>
 #include <cstdio>
 #include <exception>
@@ -41,9 +42,16 @@ bool take_number(LoadOptions& options, std::string_view name, std::string_view t
       return true;
     }
   }
-  if (name == "direct" || name == "write") {
-    (name == "direct" ? options.direct : options.write) = value != 0;
-    return true;
+  const struct {
+    std::string_view name;
+    bool* target;
+  } switches[] = {
+      {"direct", &options.direct}, {"write", &options.write}, {"tables", &options.keep_tables}};
+  for (const auto& one : switches) {
+    if (one.name == name) {
+      *one.target = value != 0;
+      return true;
+    }
   }
   return false;
 }
@@ -108,6 +116,9 @@ std::optional<Result<LoadReport>> run_work(Engine& engine, const CommandLine& li
   if (line.work == "fill") {
     return run_fill(engine, line.options);
   }
+  if (line.work == "cut") {
+    return run_cut(engine, line.options);
+  }
   if (line.work == "copy") {
     return run_copy(engine, line.options);
   }
@@ -122,9 +133,10 @@ void print_guest(const char* name, const GuestReport& guest) {
 
 void print_json(const LoadReport& report) {
   std::printf(
-      "{\"requests\": %llu, \"seconds\": %.9f, \"flush_seconds\": %.9f, \"pause_seconds\": %.9f",
+      "{\"requests\": %llu, \"seconds\": %.9f, \"flush_seconds\": %.9f, \"pause_seconds\": %.9f, "
+      "\"usable_seconds\": %.9f",
       static_cast<unsigned long long>(report.requests), report.seconds, report.flush_seconds,
-      report.pause_seconds);
+      report.pause_seconds, report.usable_seconds);
   if (report.beside.requests != 0) {
     print_guest("beside", report.beside);
     print_guest("undisturbed", report.undisturbed);
