@@ -36,8 +36,8 @@ struct Finding {
 };
 
 struct CheckOptions {
-  // Beyond the image's own caches; several passes when it is too small. 40 bytes for each L2 table
-  // come on top.
+  // Beyond the image's own caches; several passes when it is too small. One L1 table of a snapshot
+  // (32 MiB at most) comes on top.
   std::size_t memory_bytes = 64u << 20;
   std::size_t findings_max = 1000;  // Further ones are counted, not kept.
   // Set from a signal handler or another thread: the call ends soon and answers `cancelled`.

@@ -31,10 +31,18 @@ struct ConvertOptions {
   // this is: only the layer above is copied.
   bool skip_backing = false;
   std::uint64_t target_backing_size = 0;
+  // Threads that compress beside the calling one; 0: it does so itself. Each chunk in flight then
+  // takes twice its size.
+  unsigned threads = 0;
   unsigned parallel = 8;              // Reads and writes in flight, 1 .. 64.
   std::size_t chunk_bytes = 1 << 20;  // Largest read; a multiple of cluster_bytes when compressed.
   bool out_of_order = false;          // Chunks are written as they arrive, not in disk order.
   std::uint64_t rate_bytes_per_second = 0;  // 0: unlimited.
+  // What cannot be read is taken for zeros, sector by sector, and told to `unreadable`.
+  bool salvage = false;
+  // With salvage: each sector of the source that could not be read, or (`is_status`) whose place
+  // could not be found out, before it is read all the same.
+  std::function<void(std::uint64_t offset, const Error& error, bool is_status)> unreadable = {};
   // Set from a signal handler or another thread: the call drains and answers `cancelled`.
   const std::atomic<bool>* cancel = nullptr;
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress = {};
@@ -45,9 +53,10 @@ enum class CopySide : std::uint8_t { none, source, target };
 
 struct ConvertReport {
   CopySide failed_side = CopySide::none;
-  std::uint64_t failed_offset = 0;  // On that side's disk.
-  std::uint64_t written_bytes = 0;  // Data handed to the target.
-  std::uint64_t zeroed_bytes = 0;   // Told to the target as zeros.
+  std::uint64_t failed_offset = 0;     // On that side's disk.
+  std::uint64_t written_bytes = 0;     // Data handed to the target.
+  std::uint64_t zeroed_bytes = 0;      // Told to the target as zeros.
+  std::uint64_t unreadable_bytes = 0;  // Taken for zeros (salvage only).
 };
 
 // Errors: those of reading the source and writing the target; out_of_range (the source does not

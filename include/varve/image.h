@@ -53,8 +53,6 @@ struct OpenOptions {
   DiscardMode discard = DiscardMode::ignore;
   bool open_backing = true;    // false: unallocated clusters read as zeros, no file is opened.
   bool open_data_file = true;  // false: metadata only; guest I/O answers unsupported.
-  bool allow_dirty =
-      false;  // Read-only opens of a dirty image succeed anyway; writable ones settle it first.
   bool allow_corrupt = false;  // Open for writing although the corrupt bit is set (repair only).
   std::optional<std::string> backing_override;  // Use this name instead of the header's ...
   std::optional<Format> backing_format;  // ... or supply the format the header does not name.
@@ -95,6 +93,7 @@ struct BlockRequest {
     BlockRequest* next = nullptr;
     std::uint64_t done_bytes = 0;
     std::uint32_t pending = 0;
+    IoVector packed;  // write_compressed: the one cluster's stream, made already; or empty.
     Result<void> result;
   } internal;
 };
@@ -136,9 +135,10 @@ struct ImageFacts {
 class Image {
  public:
   // Opens the image in `path`, its data file and its backing chain. Blocking.
-  // A dirty qcow2 image opened for writing is settled first (refcounts recounted); a corrupt one is
-  // refused. Errors: not_found, busy (locked by another program), corrupt, unsupported (a feature,
-  // named in `what`), read_only, io, no_memory, invalid_argument (a backing file without a format).
+  // A dirty qcow2 image opened for writing is settled first (refcounts recounted), one opened for
+  // reading is read as it is: only its counts may be wrong. A corrupt one is refused for writing.
+  // Errors: not_found, busy (locked by another program), corrupt, unsupported (a feature, named in
+  // `what`), read_only, io, no_memory, invalid_argument (a backing file without a format).
   [[nodiscard]] static Result<std::unique_ptr<Image>> open(Engine& engine, const std::string& path,
                                                            const OpenOptions& options);
   // The same over a storage the caller made; it is owned by the image from here on, also on

@@ -18,7 +18,7 @@ void CompressedWriteOperation::advance(const Result<void>& result) noexcept {
       cluster_done();
       break;
     case Step::waiting_hold:
-      step_ = Step::waiting_buffer;
+      hold_taken();
       break;
     case Step::writing:
       step_ = Step::linking;
@@ -94,8 +94,17 @@ bool CompressedWriteOperation::take_hold() noexcept {
   if (!image().holds().take(hold_, Hold::Mode::exclusive, index, index + 1, *this)) {
     return false;
   }
-  step_ = Step::waiting_buffer;
+  hold_taken();
   return true;
+}
+
+void CompressedWriteOperation::hold_taken() noexcept {
+  step_ = Step::waiting_buffer;
+  if (is_packed()) {
+    length_ = request().length;
+    compressed_bytes_ = request().internal.packed.size;
+    step_ = Step::claiming;
+  }
 }
 
 bool CompressedWriteOperation::take_buffer() noexcept {
@@ -163,7 +172,9 @@ bool CompressedWriteOperation::claim() noexcept {
   }
   is_claimed_ = true;
   step_ = Step::writing;
-  vector_ = {scratch_->data() + metadata.geometry.cluster_bytes(), compressed_bytes_};
+  vector_ = is_packed() ? request().internal.packed
+                        : IoVector{scratch_->data() + metadata.geometry.cluster_bytes(),
+                                   compressed_bytes_};
   request_ = StorageRequest();
   request_.operation = StorageOperation::write;
   request_.tag = IoTag::compressed_data;

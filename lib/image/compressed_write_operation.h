@@ -6,6 +6,7 @@
 //   writing
 //   -> linking -> next_cluster
 //   compressing -> writing_plain -> next_cluster
+//   waiting_hold -> claiming where the caller has made the stream
 // Threads: the engine's thread only.
 #pragma once
 
@@ -31,11 +32,14 @@ class CompressedWriteOperation final : public Operation {
     writing,
     linking,
   };
+  // A stream that came with the request needs no buffer here.
+  [[nodiscard]] bool is_packed() const noexcept { return request().internal.packed.size != 0; }
   void advance(const Result<void>& result) noexcept override;
   void recycle() noexcept override;
   void run() noexcept;
   [[nodiscard]] bool prepare() noexcept;
   [[nodiscard]] bool take_hold() noexcept;
+  void hold_taken() noexcept;
   [[nodiscard]] bool take_buffer() noexcept;
   [[nodiscard]] bool compress() noexcept;
   [[nodiscard]] bool start_plain(std::uint64_t length) noexcept;

@@ -73,7 +73,6 @@ Result<OpenOptions> backing_options(const OpenOptions& top, const Layer& above, 
   options.force_share = top.force_share;
   options.file = top.file;
   options.open_data_file = top.open_data_file;
-  options.allow_dirty = true;
   options.opener = top.opener;
   options.l2_cache_bytes = top.l2_cache_bytes;
   options.refcount_cache_bytes = top.refcount_cache_bytes;

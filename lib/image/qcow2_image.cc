@@ -96,6 +96,19 @@ WriteTarget Qcow2Image::write_target() noexcept {
 
 void Qcow2Image::submit(BlockRequest& request) noexcept {
   request.internal = BlockRequest::Private();
+  take_in(request);
+}
+
+void Qcow2Image::submit_packed(BlockRequest& request, IoVector packed) noexcept {
+  VARVE_ASSERT(request.operation == BlockOperation::write_compressed &&
+               request.length <= metadata_->geometry.cluster_bytes() &&
+               packed.size < metadata_->geometry.cluster_bytes());
+  request.internal = BlockRequest::Private();
+  request.internal.packed = packed;
+  take_in(request);
+}
+
+void Qcow2Image::take_in(BlockRequest& request) noexcept {
   if (!can_start() || queue_first_ != nullptr) {
     (queue_last_ != nullptr ? queue_last_->internal.next : queue_first_) = &request;
     queue_last_ = &request;

@@ -37,6 +37,10 @@ class Qcow2Image final : public ImageCore {
   ~Qcow2Image() override;
 
   void submit(BlockRequest& request) noexcept override;
+  // A write_compressed of one whole cluster whose stream the caller has made; `packed` is the
+  // caller's until completion, as the plain bytes are (they are written where the stream cannot
+  // be).
+  void submit_packed(BlockRequest& request, IoVector packed) noexcept;
   Result<void> close() noexcept override;
   Result<void> grow(std::uint64_t new_size, Preallocation preallocation) noexcept override;
   [[nodiscard]] Result<BlockStatus> layer_status(std::uint64_t offset,
@@ -89,6 +93,7 @@ class Qcow2Image final : public ImageCore {
 
  private:
   [[nodiscard]] Result<void> reserve() noexcept;
+  void take_in(BlockRequest& request) noexcept;
   void dispatch(BlockRequest& request) noexcept;
   void begin(Operation& operation, BlockRequest& request) noexcept;
   void start_queued() noexcept;

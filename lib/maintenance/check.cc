@@ -8,28 +8,13 @@
 #include "base/try.h"
 #include "image/qcow2_image.h"
 #include "maintenance/check_walk.h"
-#include "meta/blocking_waiter.h"
+#include "maintenance/still_image.h"
 
 namespace varve {
 namespace {
 
 // Snapshots beyond which a cluster may well have more references than a small cell counts.
 constexpr std::size_t kManySnapshots = 1000;
-
-// Makes the file tell what memory holds: everything is written, and what was given back is free.
-Result<void> write_back(Metadata& metadata) noexcept {
-  // Each round of drops makes counts dirty; what somebody still holds on to stays a leak for now.
-  constexpr int kRoundsMax = 3;
-  BlockingWaiter waiter(metadata.file->engine());
-  for (int round = 0; round == 0 || (round < kRoundsMax && metadata.store.has_drops()); ++round) {
-    metadata.commit.flush(waiter);
-    VARVE_TRY(waiter.wait());
-    metadata.reclaimer.wait_idle(waiter);
-    VARVE_TRY(waiter.wait());
-  }
-  metadata.commit.flush(waiter);
-  return waiter.wait();
-}
 
 Result<CheckReport> check_metadata(Metadata& metadata, const CheckOptions& options) noexcept {
   try {
@@ -48,11 +33,6 @@ Result<CheckReport> check_metadata(Metadata& metadata, const CheckOptions& optio
   }
 }
 
-Result<CheckReport> check_written(Metadata& metadata, const CheckOptions& options) noexcept {
-  VARVE_TRY(write_back(metadata));
-  return check_metadata(metadata, options);
-}
-
 }  // namespace
 
 Result<CheckReport> check(Image& image, const CheckOptions& options) noexcept {
@@ -60,18 +40,9 @@ Result<CheckReport> check(Image& image, const CheckOptions& options) noexcept {
   if (qcow2 == nullptr) {
     return failure(ErrorCode::unsupported, "only qcow2 images can be checked");
   }
-  Metadata& metadata = qcow2->metadata();
-  if (!metadata.is_writable) {
-    return check_metadata(metadata, options);
-  }
-  if (!metadata.control.try_take()) {
-    return failure(ErrorCode::busy, "another control operation is under way");
-  }
-  qcow2->close_gate_and_wait();
-  Result<CheckReport> result = check_written(metadata, options);
-  metadata.give_back_control();
-  qcow2->open_gate();
-  return result;
+  StillImage still(*qcow2);
+  VARVE_TRY(still.begin());
+  return check_metadata(qcow2->metadata(), options);
 }
 
 }  // namespace varve

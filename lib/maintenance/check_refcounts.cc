@@ -66,7 +66,14 @@ Result<void> RefcountReader::visit_batch(std::vector<CountedRange>& ranges, Byte
 Result<void> RefcountReader::for_each(std::uint64_t first, std::uint64_t end,
                                       const Visitor& visit) {
   const std::uint64_t cluster_bytes = metadata_->geometry.cluster_bytes();
-  const std::uint64_t blocks_max = std::max<std::uint64_t>(1, batch_bytes_ / cluster_bytes);
+  if (first >= end) {
+    return {};
+  }
+  const Geometry& geometry = metadata_->geometry;
+  const std::uint64_t blocks = geometry.refcount_block_index(HostCluster(end - 1)) -
+                               geometry.refcount_block_index(HostCluster(first)) + 1;
+  const std::uint64_t blocks_max =
+      std::clamp<std::uint64_t>(batch_bytes_ / cluster_bytes, 1, blocks);
   Buffer buffer = VARVE_TRY(Buffer::allocate(blocks_max * cluster_bytes));
   std::vector<CountedRange> ranges;
   while (first < end) {

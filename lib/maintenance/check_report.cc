@@ -40,6 +40,7 @@ std::uint64_t cluster_named_by(const Error& error, const Geometry& geometry) noe
     case Corruption::bitmap_table_entry_reserved_bits:
     case Corruption::bitmap_data_unaligned:
     case Corruption::table_beyond_end_of_file:
+    case Corruption::cluster_overlaps_metadata:
       return round_down(error.value & kOffsetMask, geometry.cluster_bytes());
     default:
       return 0;

@@ -9,6 +9,17 @@ namespace {
 constexpr std::uint64_t kWindowClustersMin = 4096;
 constexpr std::uint64_t kBatchBytesMax = 4 * kMiB;
 constexpr std::uint64_t kTablesPerProgress = 64;
+// L2 tables remembered at a time at least.
+constexpr std::size_t kTablesMin = 256;
+
+// A quarter of the memory is for tables; collecting them takes twice what is kept.
+std::uint64_t table_memory_for(const CheckOptions& options) noexcept {
+  return options.memory_bytes / 4;
+}
+std::size_t tables_max_for(const CheckOptions& options) noexcept {
+  constexpr std::size_t kTableBytes = 2 * sizeof(ReferenceWalk::TableReference);
+  return std::max<std::size_t>(kTablesMin, table_memory_for(options) / kTableBytes);
+}
 
 std::uint64_t batch_bytes_for(const CheckOptions& options, const Geometry& geometry) noexcept {
   return std::clamp<std::uint64_t>(options.memory_bytes / 8, geometry.cluster_bytes(),
@@ -18,8 +29,8 @@ std::uint64_t batch_bytes_for(const CheckOptions& options, const Geometry& geome
 // A window's clusters: what the memory holds, in whole refcount blocks where it holds any.
 std::uint64_t window_clusters_for(const CheckOptions& options, const Geometry& geometry,
                                   std::uint64_t batch_bytes, std::size_t cell_bytes) noexcept {
-  const std::uint64_t memory =
-      options.memory_bytes > batch_bytes ? options.memory_bytes - batch_bytes : 0;
+  const std::uint64_t others = batch_bytes + table_memory_for(options);
+  const std::uint64_t memory = options.memory_bytes > others ? options.memory_bytes - others : 0;
   const std::uint64_t clusters = std::max(memory / cell_bytes, kWindowClustersMin);
   const std::uint64_t per_block = geometry.refcounts_per_block();
   return clusters > per_block ? round_down(clusters, per_block) : clusters;
@@ -42,6 +53,7 @@ CheckWalk<Cell>::CheckWalk(Metadata& metadata, const CheckOptions& options)
       batch_bytes_(batch_bytes_for(options, geometry_)),
       file_clusters_(geometry_.clusters_for(metadata.file->size())) {
   walk_.set_batch_bytes(batch_bytes_);
+  walk_.set_tables_max(tables_max_for(options));
 }
 
 template <std::unsigned_integral Cell>
@@ -59,7 +71,7 @@ Result<void> CheckWalk<Cell>::run() {
   // Compressed data in the last cluster may name sectors of one more.
   const std::uint64_t end = file_clusters_ + 1;
   const std::uint64_t step = window_clusters_for(*options_, geometry_, batch_bytes_, sizeof(Cell));
-  total_ = divide_up(end, step) * walk_.tables().size();
+  total_ = divide_up(end, step) * VARVE_TRY(count_tables());
   for (std::uint64_t first = 0; first < end; first += step) {
     window_.start(first, std::min(step, end - first));
     VARVE_TRY(run_window());
@@ -78,10 +90,23 @@ template <std::unsigned_integral Cell>
 Result<void> CheckWalk<Cell>::run_window() {
   VARVE_TRY(load_counts());
   VARVE_TRY(add_fixed());
-  add_tables();
+  VARVE_TRY(for_each_range([this]() -> Result<void> {
+    add_tables();
+    return go_on();
+  }));
   check_l1_flags();
-  VARVE_TRY(add_contents());
+  VARVE_TRY(for_each_range([this] { return add_contents(); }));
   return compare();
+}
+
+template <std::unsigned_integral Cell>
+Result<std::uint64_t> CheckWalk<Cell>::count_tables() {
+  std::uint64_t tables = 0;
+  VARVE_TRY(for_each_range([&]() -> Result<void> {
+    tables += walk_.tables().size();
+    return go_on();
+  }));
+  return tables;
 }
 
 // QEMU refuses a snapshot without what version 3 asks for as damaged; it is read as version 2

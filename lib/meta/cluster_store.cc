@@ -58,10 +58,27 @@ void ClusterStore::growth_took(ClusterRun area, std::uint64_t counted_end) noexc
   counted_zero_until_ = counted_end;
 }
 
+Result<void> ClusterStore::check_vacant(ClusterRun run) const noexcept {
+  if (limits_.residents == nullptr) {
+    return {};
+  }
+  const std::optional<HostCluster> resident = limits_.residents->find_resident(run);
+  if (!resident) {
+    return {};
+  }
+  const HostOffset offset = refcounts_->geometry().offset_of(*resident);
+  return corrupt_at(Corruption::refcount_zero_in_use, IoTag::refcount_block, offset.value(),
+                    "a cluster that holds a table in use has refcount 0; its offset",
+                    offset.value());
+}
+
 Answer<Claim> ClusterStore::claim(std::uint64_t wanted) noexcept {
   VARVE_ASSERT(wanted != 0);
   const std::optional<ClusterRun> freed = VARVE_ASK(find_freed(wanted));
   if (freed) {
+    if (const Result<void> vacant = check_vacant(*freed); !vacant) {
+      return vacant.error();
+    }
     VARVE_ASK(refcounts_->add(freed->first, freed->count, false));
     const std::uint64_t block = refcounts_->geometry().refcount_block_index(freed->first);
     offers_[block] =
@@ -158,6 +175,9 @@ Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
   const ClusterRun run{HostCluster(append_),
                        std::min({refcounts_->in_one_block(HostCluster(append_), wanted),
                                  limits_.file_clusters - append_, counted_zero_until_ - append_})};
+  if (const Result<void> vacant = check_vacant(run); !vacant) {
+    return vacant.error();
+  }
   VARVE_ASK(refcounts_->add(run.first, run.count, false));
   const bool nothing_counted_above =
       counted_zero_until_ == refcounts_->block_end() * geometry.refcounts_per_block();
@@ -203,6 +223,9 @@ Answer<HostCluster> ClusterStore::reserve_run(std::uint64_t count) noexcept {
     return Need{Need::Kind::file_growth, geometry.offset_of(HostCluster(append_ + count)), 0};
   }
   const HostCluster first(append_);
+  if (const Result<void> vacant = check_vacant({first, count}); !vacant) {
+    return vacant.error();
+  }
   reservation_ = append_;
   append_ += count;
   return first;

@@ -34,12 +34,24 @@ struct Claim {
 
 class ClusterStore {
  public:
+  // Knows the structures in use that can be told at once, whatever their counts say: a damaged
+  // count must not hand out the table everything hangs on.
+  class Residents {
+   public:
+    // Whether a cluster of the run holds one; its first cluster.
+    [[nodiscard]] virtual std::optional<HostCluster> find_resident(
+        ClusterRun run) const noexcept = 0;
+
+   protected:
+    ~Residents() = default;
+  };
   struct Limits {
     std::uint64_t file_clusters = 0;  // Whole clusters the file has now.
     std::uint64_t first_fresh = 0;  // First cluster wholly beyond the end the file had when opened.
     bool fixed_size = false;        // Never ask for growth.
     bool growth_is_zero = false;
-    std::uint64_t quarantine_max = 0;  // Released clusters beyond which a round is wanted.
+    std::uint64_t quarantine_max = 0;      // Released clusters beyond which a round is wanted.
+    const Residents* residents = nullptr;  // Null: nothing is known.
   };
 
   ClusterStore(Refcounts& refcounts, Eras& eras) noexcept : refcounts_(&refcounts), eras_(&eras) {}
@@ -49,7 +61,8 @@ class ClusterStore {
   Result<void> reserve_offers(std::uint64_t table_entries) noexcept;
 
   // Claims up to `wanted` neighbouring clusters, count 0 -> 1. Freed space first, then the end of
-  // the file. Errors: no_space (fixed-size storage is full), corrupt.
+  // the file. Errors: no_space (fixed-size storage is full), corrupt (refcount_zero_in_use: what
+  // counts as free holds a table).
   [[nodiscard]] Answer<Claim> claim(std::uint64_t wanted) noexcept;
 
   // Sets aside `count` neighbouring clusters at the end of the file; they are then claimed one
@@ -130,6 +143,7 @@ class ClusterStore {
   [[nodiscard]] Answer<Claim> claim_at_end(std::uint64_t wanted) noexcept;
   [[nodiscard]] bool offer_unscanned(bool all) noexcept;
   [[nodiscard]] Answer<Nothing> skip_counted() noexcept;
+  [[nodiscard]] Result<void> check_vacant(ClusterRun run) const noexcept;
   void offer(HostCluster cluster) noexcept;
 
   Refcounts* refcounts_;

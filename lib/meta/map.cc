@@ -6,6 +6,17 @@
 #include "base/try.h"
 
 namespace varve {
+namespace {
+
+// A standard entry with a host cluster and nothing to look at twice. REQUIRES: no extended L2.
+bool is_ordinary(const Geometry& geometry, L2Entry entry) noexcept {
+  const std::uint64_t unaligned = L2Entry::kOffsetMask & (geometry.cluster_bytes() - 1);
+  const std::uint64_t unusual =
+      L2Entry::kCompressed | L2Entry::kReserved | L2Entry::kZero | unaligned;
+  return (entry.raw() & unusual) == 0 && (entry.raw() & L2Entry::kOffsetMask) != 0;
+}
+
+}  // namespace
 
 Answer<TableCache::Table*> Map::table_of(std::uint64_t l1_index) noexcept {
   VARVE_ASSERT(l1_index < parts_.l1->size());
@@ -114,6 +125,21 @@ Answer<MapExtent> Map::find(GuestOffset offset, std::uint64_t length) noexcept {
     return extent;
   }
   std::uint64_t index = geometry.l2_index(offset);
+  const std::uint64_t in_cluster = geometry.in_cluster(offset.value());
+  if (!geometry.extended_l2 && length <= geometry.cluster_bytes() - in_cluster) {
+    // What nearly every small request meets: answered without the general way's detours.
+    const L2Entry only = L2Entry::load(geometry, table->bytes(), index);
+    if (is_ordinary(geometry, only)) {
+      MapExtent extent;
+      extent.kind = MapExtent::Kind::data;
+      extent.is_exclusive = parts_.l1->entry(l1_index).is_copied() && only.is_copied();
+      extent.has_host = true;
+      extent.length = length;
+      extent.host = only.host() + in_cluster;
+      extent.entry = only;
+      return extent;
+    }
+  }
   const L2Entry entry = VARVE_ASK(load_entry(*table, index));
   MapExtent extent = first_run(entry, offset, parts_.l1->entry(l1_index).is_copied());
   bool reaches_end = geometry.in_cluster(offset.value() + extent.length) == 0;
@@ -152,24 +178,12 @@ Answer<Nothing> Map::prepare(GuestOffset offset) noexcept {
   return Nothing();
 }
 
-// A claimed cluster that is cached as a table in use was counted 0 by a damaged image.
-Result<void> Map::check_dead(HostOffset offset) const noexcept {
-  if (!parts_.l2->holds(offset)) {
-    return {};
-  }
-  return corrupt_at(Corruption::refcount_zero_in_use, IoTag::refcount_block, offset.value(),
-                    "an L2 table in use has refcount 0; its offset", offset.value());
-}
-
 Answer<Nothing> Map::allocate_table(std::uint64_t l1_index) noexcept {
   if (!parts_.l2->can_make()) {
     return Need{Need::Kind::l2_room, HostOffset(), 0};
   }
   const Claim claim = VARVE_ASK(parts_.store->claim(1));
   const HostOffset offset = parts_.geometry.offset_of(claim.run.first);
-  if (const Result<void> dead = check_dead(offset); !dead) {
-    return dead.error();
-  }
   VARVE_ASSERT(parts_.l2->make(offset) != nullptr);
   parts_.l1->set(l1_index, L1Entry::table(offset, true));
   return Nothing();
@@ -186,9 +200,6 @@ Answer<Nothing> Map::copy_table(std::uint64_t l1_index, TableCache::Table& share
   }
   const Claim claim = VARVE_ASK(parts_.store->claim(1));
   const HostOffset offset = geometry.offset_of(claim.run.first);
-  if (const Result<void> dead = check_dead(offset); !dead) {
-    return dead.error();
-  }
   TableCache::Table& copy = parts_.l2->copy(shared, offset);
   // Every cluster of a shared table has a path through the snapshot's table as well.
   const Bytes bytes = copy.edit(0, geometry.cluster_bytes());

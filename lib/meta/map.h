@@ -80,7 +80,6 @@ class Map {
   [[nodiscard]] MapExtent first_run(L2Entry entry, GuestOffset offset,
                                     bool is_table_exclusive) const noexcept;
   [[nodiscard]] bool continues(const MapExtent& extent, L2Entry next) const noexcept;
-  [[nodiscard]] Result<void> check_dead(HostOffset offset) const noexcept;
   [[nodiscard]] Answer<Nothing> allocate_table(std::uint64_t l1_index) noexcept;
   [[nodiscard]] Answer<Nothing> copy_table(std::uint64_t l1_index,
                                            TableCache::Table& shared) noexcept;

@@ -75,7 +75,40 @@ Result<void> Metadata::reserve(const Config& config, ConstBytes header_sector) n
   limits.first_fresh = limits.file_clusters;
   limits.growth_is_zero = storage.growth_is_zero;
   limits.quarantine_max = kQuarantineBytes / cluster_bytes;
+  limits.residents = this;
   return store.reserve(limits);
+}
+
+// The tables whose places are in memory anyway, and what the caches hold. A cached table leaves the
+// cache before its cluster becomes free.
+std::optional<HostCluster> Metadata::find_resident(ClusterRun run) const noexcept {
+  const auto part_of = [&](HostOffset offset,
+                           std::uint64_t bytes) noexcept -> std::optional<HostCluster> {
+    const std::uint64_t first = geometry.cluster_of(offset).value();
+    const std::uint64_t begin = std::max(first, run.first.value());
+    const std::uint64_t end =
+        std::min(first + geometry.clusters_for(bytes), run.first.value() + run.count);
+    return begin < end ? std::optional(HostCluster(begin)) : std::nullopt;
+  };
+  if (const auto part = part_of(l1.offset(), l1.size() * 8)) {
+    return part;
+  }
+  if (const auto part = part_of(refcounts.table_offset(), refcounts.table().size() * 8)) {
+    return part;
+  }
+  if (!snapshots.entries.empty()) {
+    if (const auto part = part_of(header.snapshot_table_offset, snapshot_table_bytes)) {
+      return part;
+    }
+  }
+  for (std::uint64_t i = 0; i < run.count; ++i) {
+    const HostCluster cluster = run.first + i;
+    const HostOffset offset = geometry.offset_of(cluster);
+    if (l2.holds(offset) || refcounts.blocks().holds(offset)) {
+      return cluster;
+    }
+  }
+  return std::nullopt;
 }
 
 void Metadata::satisfy(const Need& need, Waiter& waiter) noexcept {

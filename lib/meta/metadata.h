@@ -30,7 +30,7 @@
 
 namespace varve {
 
-class Metadata final : private Waiter {
+class Metadata final : private Waiter, private ClusterStore::Residents {
  public:
   struct Config {
     Storage* file = nullptr;
@@ -121,6 +121,7 @@ class Metadata final : private Waiter {
  private:
   void resume(const Result<void>& result) noexcept override;  // After every flush round.
   [[nodiscard]] Result<void> reserve(const Config& config, ConstBytes header_sector) noexcept;
+  [[nodiscard]] std::optional<HostCluster> find_resident(ClusterRun run) const noexcept override;
 
   struct Deferred {
     WaitList waiters;

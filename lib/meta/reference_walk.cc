@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <new>
+#include <utility>
 
 #include "base/failure.h"
 #include "base/try.h"
@@ -62,23 +63,29 @@ void ReferenceWalk::add_l1_entry(L1Entry entry, std::uint64_t active_index, Host
   }
   const Geometry& geometry = metadata_->geometry;
   if (const Result<void> valid = entry.validate(geometry, where); !valid) {
-    problem_(valid.error());
+    tell(valid.error());
   } else if (!entry.is_allocated()) {
-    problem_(corrupt_at(Corruption::copied_without_cluster, IoTag::l1, where.value(),
-                        "L1 entry: COPIED flag without an L2 table", entry.raw(), 0));
+    tell(corrupt_at(Corruption::copied_without_cluster, IoTag::l1, where.value(),
+                    "L1 entry: COPIED flag without an L2 table", entry.raw(), 0));
   }
   if (!entry.is_allocated() || geometry.in_cluster(entry.offset().value()) != 0) {
     return;
   }
   if (entry.offset().value() >= metadata_->file->size()) {
-    problem_(corrupt_at(Corruption::table_beyond_end_of_file, IoTag::l1, where.value(),
-                        "L2 table lies beyond the end of the file", entry.offset().value(),
-                        metadata_->file->size()));
+    tell(corrupt_at(Corruption::table_beyond_end_of_file, IoTag::l1, where.value(),
+                    "L2 table lies beyond the end of the file", entry.offset().value(),
+                    metadata_->file->size()));
+    return;
+  }
+  if (entry.offset() < range_begin_ || (next_range_ && entry.offset() >= *next_range_)) {
     return;
   }
   const bool is_active = active_index != kNotActive;
+  if (tables_.size() == tables_.capacity()) {
+    tables_.reserve(std::min(2 * tables_max_ + 1, std::max<std::size_t>(64, 2 * tables_.size())));
+  }
   tables_.push_back({entry.offset(), 1, is_active ? 1u : 0u, active_index, where});
-  if (tables_.size() > 2 * merged_ + kMergeMin) {
+  if (tables_.size() > std::min(2 * merged_ + kMergeMin, 2 * tables_max_)) {
     merge_tables();
   }
 }
@@ -97,6 +104,46 @@ Result<void> ReferenceWalk::add_snapshot_l1(const SnapshotEntry& snapshot) {
   return {};
 }
 
+// Thousands of snapshots that name the same large L1 table would take as many reads of it.
+void ReferenceWalk::find_overlaps() {
+  struct Place {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    std::size_t index = 0;
+  };
+  const std::vector<SnapshotEntry>& entries = metadata_->snapshots.entries;
+  overlaps_.assign(entries.size(), false);
+  std::vector<Place> places;
+  const auto add = [&](HostOffset offset, std::uint64_t l1_entries, std::size_t index) {
+    if (l1_entries != 0 && is_in_file(offset, l1_entries * 8)) {
+      places.push_back({offset.value(), offset.value() + l1_entries * 8, index});
+    }
+  };
+  add(metadata_->l1.offset(), metadata_->l1.size(), entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    add(entries[i].l1_offset, entries[i].l1_entries, i);
+  }
+  // The active table is the one that is believed.
+  std::sort(places.begin(), places.end(), [](const Place& a, const Place& b) {
+    return a.begin != b.begin ? a.begin < b.begin : a.index > b.index;
+  });
+  const Place* last = nullptr;
+  for (const Place& place : places) {
+    if (last == nullptr || place.begin >= last->end) {
+      last = &place;
+      continue;
+    }
+    const bool is_active = place.index == entries.size();
+    const Place& dropped = is_active ? *last : place;
+    overlaps_[dropped.index] = true;
+    tell(corrupt_at(Corruption::cluster_overlaps_metadata, IoTag::snapshot_table,
+                    metadata_->header.snapshot_table_offset.value(),
+                    "a snapshot's L1 table lies over another L1 table", dropped.begin,
+                    is_active ? place.begin : last->begin));
+    last = is_active ? &place : last;
+  }
+}
+
 // Joins the references to the same table; file order makes the reads sequential.
 void ReferenceWalk::merge_tables() {
   std::sort(tables_.begin(), tables_.end(), [](const TableReference& a, const TableReference& b) {
@@ -112,20 +159,32 @@ void ReferenceWalk::merge_tables() {
       tables_[kept++] = table;
     }
   }
+  if (kept > tables_max_) {
+    next_range_ = tables_[tables_max_].offset;
+    kept = tables_max_;
+  }
   tables_.resize(kept);
   merged_ = kept;
 }
 
-Result<void> ReferenceWalk::collect() noexcept {
+Result<void> ReferenceWalk::collect(HostOffset from) noexcept {
   try {
     tables_.clear();
     merged_ = 0;
+    range_begin_ = from;
+    next_range_.reset();
+    tells_ = !std::exchange(has_collected_, true);
     for (std::uint64_t i = 0; i < metadata_->l1.size(); ++i) {
       add_l1_entry(metadata_->l1.entry(i), i, metadata_->l1.offset_of(i));
     }
-    for (const SnapshotEntry& snapshot : metadata_->snapshots.entries) {
-      if (const Result<void> added = add_snapshot_l1(snapshot); !added) {
-        problem_(added.error());
+    find_overlaps();
+    for (std::size_t i = 0; i < overlaps_.size(); ++i) {
+      if (overlaps_[i]) {
+        continue;
+      }
+      const Result<void> added = add_snapshot_l1(metadata_->snapshots.entries[i]);
+      if (!added) {
+        tell(added.error());
       }
     }
     merge_tables();
@@ -179,8 +238,9 @@ void ReferenceWalk::visit_snapshots(const FixedVisitor& visit) {
     visit_fixed(visit, table, metadata_->snapshot_table_bytes, IoTag::snapshot_table,
                 HostOffset(offsetof(RawHeader, snapshot_table_offset)));
   }
-  for (const SnapshotEntry& snapshot : entries) {
-    if (snapshot.l1_entries != 0) {
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const SnapshotEntry& snapshot = entries[i];
+    if (snapshot.l1_entries != 0 && !overlaps_[i]) {
       visit_fixed(visit, snapshot.l1_offset, std::uint64_t{snapshot.l1_entries} * 8, IoTag::l1,
                   table);
     }
@@ -258,8 +318,8 @@ Result<void> ReferenceWalk::for_each_fixed(const FixedVisitor& visit) noexcept {
 
 Result<void> ReferenceWalk::for_each_table(const TableVisitor& visit) noexcept {
   const std::uint64_t cluster_bytes = metadata_->geometry.cluster_bytes();
-  const std::uint64_t batch_tables =
-      std::clamp<std::uint64_t>(batch_bytes_ / cluster_bytes, 1, kBatchTablesMax);
+  const std::uint64_t batch_tables = std::clamp<std::uint64_t>(
+      std::min<std::uint64_t>(batch_bytes_ / cluster_bytes, tables_.size()), 1, kBatchTablesMax);
   try {
     Buffer buffer = VARVE_TRY(Buffer::allocate(batch_tables * cluster_bytes));
     Batch batch(metadata_->counters);

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include <varve/result.h>
@@ -38,10 +39,19 @@ class ReferenceWalk {
   // At most this much is read at a time; one cluster at least.
   void set_batch_bytes(std::uint64_t bytes) noexcept { batch_bytes_ = bytes; }
 
-  // Collects the L1 tables of the active disk and of every snapshot. An entry with reserved bits is
-  // told and followed, one that leads nowhere is told and left out. Errors: no_memory; io goes to
-  // `problem`.
-  [[nodiscard]] Result<void> collect() noexcept;
+  // So many tables are remembered at most (twice as many while they are collected): what lies
+  // behind them in the file is left to another collect. At least one.
+  void set_tables_max(std::size_t tables) noexcept { tables_max_ = tables; }
+
+  // Collects the tables at or behind `from` in the file, from the L1 tables of the active disk and
+  // of every snapshot. An entry with reserved bits is told and followed, one that leads nowhere is
+  // told and left out, as is a snapshot whose L1 table overlaps another: no more is read than the
+  // file is long. Only the first call tells. Errors: no_memory; io goes to `problem`.
+  [[nodiscard]] Result<void> collect(HostOffset from = HostOffset()) noexcept;
+  // Where another collect would have to begin; nothing when there are no more tables.
+  [[nodiscard]] std::optional<HostOffset> next_range() const noexcept { return next_range_; }
+  // Where this one began.
+  [[nodiscard]] HostOffset range_begin() const noexcept { return range_begin_; }
 
   // Clusters outside L2 tables: header, L1 tables, refcount structures, snapshot table, bitmaps.
   // What lies beyond the end of the file goes to `problem`. `where` is the field that names the
@@ -65,7 +75,13 @@ class ReferenceWalk {
  private:
   void add_l1_entry(L1Entry entry, std::uint64_t active_index, HostOffset where);
   [[nodiscard]] Result<void> add_snapshot_l1(const SnapshotEntry& snapshot);
+  void find_overlaps();
   void merge_tables();
+  void tell(const Error& error) const {
+    if (tells_) {
+      problem_(error);
+    }
+  }
   // Visits a structure that lies in the file; tells the problem, and answers false, otherwise.
   bool visit_fixed(const FixedVisitor& visit, HostOffset offset, std::uint64_t bytes, IoTag tag,
                    HostOffset where);
@@ -80,8 +96,14 @@ class ReferenceWalk {
 
   Metadata* metadata_;
   Problem problem_;
+  std::vector<bool> overlaps_;  // By snapshot: its L1 table lies over another.
   std::vector<TableReference> tables_;
   std::size_t merged_ = 0;  // So many tables were left by the last merge.
+  std::size_t tables_max_ = ~std::size_t{0} / 4;
+  HostOffset range_begin_;
+  std::optional<HostOffset> next_range_;
+  bool tells_ = true;
+  bool has_collected_ = false;
   std::uint64_t batch_bytes_ = 4 * kMiB;
 };
 

@@ -155,7 +155,6 @@ TEST(DirtyImage, OfACrashedWriterIsSettledBeforeItIsWritten) {
   std::fill_n(expected.begin() + 100000, 3000000, std::byte{17});
   std::fill_n(expected.begin() + (40 << 20), 70000, std::byte{18});
   OpenOptions options = ground.open_options(false);
-  options.allow_dirty = true;
   auto reader = Image::open(ground.engine(), ground.path(), options);
   ASSERT_TRUE(reader.has_value()) << describe(reader.error());
   EXPECT_TRUE((*reader)->facts().dirty);

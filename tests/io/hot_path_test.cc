@@ -1,70 +1,11 @@
 // What an aligned 4 KiB request costs: one system call entry in the ring and no heap allocation.
 // Every allocation of this program is counted.
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include <gtest/gtest.h>
 
 #include "base/buffer.h"
 #include "io/engine_implementation.h"
 #include "io/io_fixture.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define VARVE_COUNT_MALLOC 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define VARVE_COUNT_MALLOC 0
-#endif
-#endif
-#ifndef VARVE_COUNT_MALLOC
-#define VARVE_COUNT_MALLOC 1
-#endif
-
-namespace {
-std::atomic<std::uint64_t> allocation_count = 0;
-}  // namespace
-
-#if VARVE_COUNT_MALLOC
-// glibc's own entry points stand behind the ones replaced here.
-extern "C" {
-void* __libc_malloc(std::size_t size);                           // NOLINT
-void* __libc_calloc(std::size_t count, std::size_t size);        // NOLINT
-void* __libc_memalign(std::size_t alignment, std::size_t size);  // NOLINT
-void* malloc(std::size_t size) {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return __libc_malloc(size);
-}
-void* calloc(std::size_t count, std::size_t size) {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return __libc_calloc(count, size);
-}
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  return __libc_memalign(alignment, size);
-}
-}
-#else
-// Sanitizers own malloc: here only C++ allocations are counted.
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC 12 sees free() inlined into gtest's delete expressions but not this operator new.
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-#endif
-void* operator new(std::size_t size) {
-  allocation_count.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(size); memory != nullptr) {
-    return memory;
-  }
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {  // tidy: allow raw-new: the counter's own
-  std::free(memory);
-}
-void operator delete(void* memory,  // tidy: allow raw-new: the counter's own
-                     std::size_t) noexcept {
-  std::free(memory);
-}
-#endif
+#include "sim/allocation_counter.h"
 
 namespace varve::testing {
 namespace {

@@ -44,7 +44,6 @@ class CheckTest : public ::testing::Test {
   std::unique_ptr<Image> open(bool writable) {
     OpenOptions options;
     options.writable = writable;
-    options.allow_dirty = true;
     auto image = Image::open(*engine_, path_, options);
     EXPECT_TRUE(image.has_value()) << describe(image.error());
     return image ? std::move(*image) : nullptr;

@@ -623,7 +623,6 @@ TEST_F(CheckTest, RandomDamageIsSurvived) {
     const std::vector<std::byte> before = read_bytes(path_, at, 1);
     patch_bytes(path_, at, {static_cast<std::byte>(random() & 0xff)});
     OpenOptions options;
-    options.allow_dirty = true;
     options.open_backing = false;
     auto image = Image::open(*engine_, path_, options);
     if (image) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <varve/check.h>
 #include <varve/compare.h>
 #include <varve/convert.h>
 #include <varve/create.h>
@@ -13,6 +14,8 @@
 #include "base/bytes.h"
 #include "sim/faulty_storage.h"
 #include "sim/random.h"
+#include "sim/sim_disk.h"
+#include "sim/worn_storage.h"
 
 namespace varve {
 namespace {
@@ -103,6 +106,7 @@ TEST_F(Copy, EveryCombinationOfOptionsCopiesTheDisk) {
         options.sparse_bytes = variant % 4 == 0 ? 0 : 512u << random_.next() % 8;
         options.compressed = to == Format::qcow2 && variant % 5 < 2;
         options.cluster_bytes = cluster;
+        options.threads = static_cast<unsigned>(random_.next() % 3);
         options.chunk_bytes = std::max<std::size_t>(cluster, 1u << (12 + random_.next() % 9));
         ConvertReport report;
         const Result<void> done = convert(*source, *target, options, &report);
@@ -165,6 +169,160 @@ TEST_F(Copy, TheFailingSideIsNamed) {
     (void)source->close();
     (void)target->close();
   }
+}
+
+TEST_F(Copy, SalvageTakesUnreadableSectorsForZerosAndTellsEach) {
+  std::vector<sim::WornStorage::Range> bad;  // Empty while the disk is filled.
+  OpenOptions open;
+  open.format = Format::raw;
+  open.writable = true;
+  auto opened = Image::open(
+      std::make_unique<sim::WornStorage>(std::move(*make_memory_storage(*engine_, kDisk)), bad), "",
+      open);
+  ASSERT_TRUE(opened.has_value()) << describe(opened.error());
+  Content content(kDisk);
+  for (std::size_t i = 0; i < content.size(); ++i) {
+    content[i] = static_cast<std::byte>(i / 512 % 255 + 1);
+  }
+  ASSERT_TRUE((*opened)->write(0, content).has_value());
+  bad = {{0, 512}, {100'000, 101'500}, {1 << 20, (1 << 20) + 1}, {kDisk - 10, kDisk}};
+  std::vector<std::uint64_t> expected;
+  for (const sim::WornStorage::Range& range : bad) {
+    for (std::uint64_t sector = range.first / 512; sector * 512 < range.end; ++sector) {
+      expected.push_back(sector * 512);
+      std::fill_n(content.begin() + static_cast<std::ptrdiff_t>(sector * 512), 512, std::byte{0});
+    }
+  }
+  for (const bool compressed : {false, true}) {
+    auto target = make(Format::qcow2);
+    std::vector<std::uint64_t> told;
+    ConvertOptions options;
+    options.compressed = compressed;
+    options.threads = 2;
+    ASSERT_FALSE(convert(**opened, *target, options).has_value()) << "without salvage";
+    options.salvage = true;
+    options.chunk_bytes = compressed ? 1 << 20 : 8192;
+    options.unreadable = [&](std::uint64_t offset, const Error& error, bool is_status) {
+      EXPECT_EQ(error.os_errno, EIO);
+      EXPECT_FALSE(is_status);
+      told.push_back(offset);
+    };
+    ConvertReport report;
+    const Result<void> done = convert(**opened, *target, options, &report);
+    ASSERT_TRUE(done.has_value()) << describe(done.error());
+    std::sort(told.begin(), told.end());
+    EXPECT_EQ(told, expected);
+    EXPECT_EQ(report.unreadable_bytes, expected.size() * 512);
+    EXPECT_EQ(read(*target, kDisk), content);
+    close(*target);
+  }
+  close(**opened);
+}
+
+TEST_F(Copy, SalvageGoesOnBehindATableThatCannotBeRead) {
+  constexpr std::uint64_t kSmall = 16 * 512;
+  sim::SimDisk disk;
+  CreateOptions create;
+  create.size_bytes = kSmall;
+  create.cluster_bytes = 4096;
+  {
+    sim::SimStorage storage(*engine_, disk);
+    ASSERT_TRUE(create_image_in(storage, nullptr, create).has_value());
+  }
+  OpenOptions open;
+  open.writable = true;
+  auto filled = Image::open(std::make_unique<sim::SimStorage>(*engine_, disk), "", open);
+  ASSERT_TRUE(filled.has_value());
+  ASSERT_TRUE((*filled)->write(0, Content(kSmall, std::byte{7})).has_value());
+  close(**filled);
+  auto worn = Image::open(std::make_unique<sim::FaultyStorage>(
+                              std::make_unique<sim::SimStorage>(*engine_, disk), plan_),
+                          "", {});
+  ASSERT_TRUE(worn.has_value());
+  auto target = make(Format::raw, kSmall);
+  ASSERT_TRUE(target->write(0, Content(kSmall, std::byte{9})).has_value());
+  sim::FaultRule rule;
+  rule.tag = IoTag::l2;
+  rule.from_then_on = true;
+  plan_.add(rule);
+  std::uint64_t statuses = 0;
+  ConvertOptions options;
+  options.salvage = true;
+  options.unreadable = [&](std::uint64_t, const Error&, bool is_status) {
+    statuses += is_status ? 1 : 0;
+  };
+  ConvertReport report;
+  const Result<void> done = convert(**worn, *target, options, &report);
+  ASSERT_TRUE(done.has_value()) << describe(done.error());
+  EXPECT_EQ(statuses, kSmall / 512);
+  EXPECT_EQ(report.unreadable_bytes, kSmall);
+  EXPECT_EQ(read(*target, kSmall), Content(kSmall));
+  close(**worn);
+  close(*target);
+}
+
+// The image made by several threads is the one that one thread makes, byte for byte in size.
+TEST_F(Copy, ThreadsCompressAsOneDoes) {
+  for (const Compression compression : {Compression::zlib, Compression::zstd}) {
+    for (const std::uint32_t cluster : {4096u, 65536u, 2u << 20}) {
+      auto source = make(Format::raw);
+      Content content = fill(*source);
+      // Some of it does not shrink.
+      for (std::size_t i = 200'000; i < 500'000; ++i) {
+        content[i] = static_cast<std::byte>(random_.next() >> 13);
+      }
+      ASSERT_TRUE(source->write(0, content).has_value());
+      std::vector<std::uint64_t> sizes;
+      for (const unsigned threads : {0u, 1u, 3u}) {
+        CreateOptions create;
+        create.size_bytes = kDisk;
+        create.cluster_bytes = cluster;
+        create.compression = compression;
+        auto target = make(create);
+        ConvertOptions options;
+        options.compressed = true;
+        options.cluster_bytes = cluster;
+        options.chunk_bytes = 2u << 20;
+        options.target_is_zero = true;
+        options.threads = threads;
+        const Result<void> done = convert(*source, *target, options);
+        ASSERT_TRUE(done.has_value()) << describe(done.error());
+        ASSERT_EQ(read(*target, kDisk), content) << cluster;
+        const Result<CheckReport> checked = check(*target);
+        ASSERT_TRUE(checked.has_value());
+        EXPECT_EQ(checked->leaks + checked->corruptions, 0u);
+        EXPECT_GT(checked->compressed_clusters, 0u);
+        sizes.push_back(checked->image_end_offset);
+        close(*target);
+      }
+      EXPECT_EQ(sizes[1], sizes[0]) << cluster;
+      EXPECT_EQ(sizes[2], sizes[0]) << cluster;
+      close(*source);
+    }
+  }
+}
+
+TEST_F(Copy, AFailingTargetEndsACopyOnThreads) {
+  auto source = make(Format::raw);
+  const Content content = fill(*source);
+  auto target = make(Format::qcow2);
+  sim::FaultRule rule;
+  rule.operation = StorageOperation::write;
+  rule.tag = IoTag::compressed_data;
+  rule.nth = 3;
+  plan_.add(rule);
+  ConvertOptions options;
+  options.compressed = true;
+  options.threads = 2;
+  ConvertReport report;
+  const Result<void> done = convert(*source, *target, options, &report);
+  ASSERT_FALSE(done.has_value());
+  EXPECT_EQ(report.failed_side, CopySide::target);
+  plan_.lift();
+  ASSERT_TRUE(convert(*source, *target, options).has_value());
+  EXPECT_EQ(read(*target, kDisk), content);
+  close(*source);
+  close(*target);
 }
 
 TEST_F(Copy, CancellingEndsWithAConsistentImage) {

@@ -118,6 +118,45 @@ TEST_F(ClusterStoreTest, AFullDeviceSaysSoAndTakesFreedSpace) {
   EXPECT_EQ(claim(1)->run.first, claims[0].run.first);
 }
 
+// A damaged count of 0 must not give away a table that everything hangs on. On a device everything
+// that exists is searched for space; in a file what earlier sessions have freed.
+TEST_F(ClusterStoreTest, ATableInUseIsNeverHandedOutWhateverItsCount) {
+  for (const bool fixed_size : {true, false}) {
+    for (const std::string table : {"l1", "refcount table", "refcount block", "snapshot table"}) {
+      SCOPED_TRACE(table + (fixed_size ? " on a device" : " in a file"));
+      disk_.content = sim::SparseBytes();
+      disk_.content.resize(fixed_size ? 2 * kMiB : 0);
+      open(small(65536, 16), fixed_size);
+      HostOffset offset = metadata_->l1.offset();
+      if (table == "refcount table") {
+        offset = metadata_->refcounts.table_offset();
+      } else if (table == "refcount block") {
+        offset = HostOffset(metadata_->refcounts.table()[0]);
+      } else if (table == "snapshot table") {
+        offset = metadata_->geometry.offset_of(claim(1)->run.first);
+        metadata_->snapshots.entries.emplace_back();
+        metadata_->header.snapshot_table_offset = offset;
+        metadata_->snapshot_table_bytes = 100;
+      }
+      const HostCluster cluster = metadata_->geometry.cluster_of(offset);
+      release({cluster, 1});
+      ASSERT_TRUE(settle_drops().has_value());
+      ASSERT_EQ(count_of(cluster.value()), 0u);
+      Result<Claim> next = claim(1);
+      for (int claims = 0; next.has_value() && claims < 10'000; ++claims) {
+        ASSERT_NE(next->run.first, cluster);
+        next = claim(1);
+      }
+      ASSERT_FALSE(next.has_value());
+      EXPECT_EQ(next.error().corruption, Corruption::refcount_zero_in_use)
+          << describe(next.error());
+      EXPECT_EQ(next.error().value, offset.value());
+      EXPECT_EQ(count_of(cluster.value()), 0u);
+      metadata_.reset();
+    }
+  }
+}
+
 TEST_F(ClusterStoreTest, AReservedRunIsClaimedBlockByBlock) {
   open(small());  // 64 counts per block.
   constexpr std::uint64_t kClusters = 200;

@@ -46,7 +46,6 @@ OpenOptions Lab::open_options(bool writable, DiscardMode discard) noexcept {
   options.writable = writable;
   options.discard = discard;
   options.opener = this;
-  options.allow_dirty = !writable;
   if (geometry_.tiny_caches) {
     options.l2_cache_bytes = 1;
     options.refcount_cache_bytes = 1;

@@ -11,7 +11,7 @@
 namespace varve::model {
 
 CommandResult run_command(const std::vector<std::string>& arguments) {
-  std::string line;
+  std::string line = "exec ";  // The shell itself becomes the program.
   for (const std::string& argument : arguments) {
     line += "'";
     for (const char c : argument) {

@@ -1,5 +1,8 @@
 // What the tool does beyond qemu-img: its own verbs, engines, strict formats, locks and signals.
 
+#include <varve/engine.h>
+
+#include "io/sandbox.h"
 #include "tool/side_by_side.h"
 
 namespace varve::tool {
@@ -32,11 +35,18 @@ class OwnVerbs : public SideBySide {
 TEST_F(OwnVerbs, InspectTellsWhatASnapshotCosts) {
   const Outcome outcome = run_varve("$VARVE inspect --json a.qcow2");
   EXPECT_EQ(outcome.status, 0) << outcome.errors;
-  EXPECT_NE(outcome.output.find("\"unique-bytes\": 65536,\n            \"shared-bytes\": 196608"),
+  // A cluster of data, the L2 table and the L1 table; and the snapshot table goes with it.
+  EXPECT_NE(outcome.output.find("\"unique-bytes\": 196608,\n            \"shared-bytes\": 196608"),
             std::string::npos)
       << outcome.output;
-  EXPECT_NE(outcome.output.find("\"freed-by-delete-bytes\": 65536"), std::string::npos);
+  EXPECT_NE(outcome.output.find("\"freed-by-delete-bytes\": 262144"), std::string::npos);
   EXPECT_NE(outcome.output.find("\"data-bytes\": 327680"), std::string::npos);
+  const Outcome human = run_varve(
+      "$VARVE inspect a.qcow2 | grep 'one'; $QEMU snapshot -c two a.qcow2; $VARVE inspect a.qcow2 "
+      "| grep -c layers");
+  EXPECT_EQ(human.output,
+            "1 one                       384 KiB    192 KiB    192 KiB    128 KiB        0 B    "
+            "256 KiB\n1\n");
 }
 
 TEST_F(OwnVerbs, SnapshotCreateGivesAllImagesTheSnapshotOrNone) {
@@ -49,6 +59,39 @@ TEST_F(OwnVerbs, SnapshotCreateGivesAllImagesTheSnapshotOrNone) {
       "$VARVE snapshot create a.qcow2 r.raw --name both; echo $?; $QEMU snapshot -l a.qcow2 | "
       "grep -c both");
   EXPECT_EQ(bad.output, "1\n0\n");
+}
+
+TEST_F(OwnVerbs, SnapshotListIsATree) {
+  // Two children of one snapshot, and the disk below the second of them.
+  const std::string story =
+      "$VARVE snapshot create b.qcow2 --name base >/dev/null && $VARVE snapshot create b.qcow2 "
+      "--name left >/dev/null && $VARVE snapshot apply b.qcow2 base >/dev/null && $VARVE snapshot "
+      "create b.qcow2 --name right >/dev/null && ";
+  const Outcome tree = run_varve(story + "$VARVE snapshot list b.qcow2 | cut -c 1-38 | tail -n +2");
+  EXPECT_EQ(tree.output,
+            "1       base                          \n"
+            "2         left                        \n"
+            "3         right                       \n"
+            "            (active disk)             \n")
+      << tree.errors;
+  const Outcome json = run_varve(
+      story + "$VARVE snapshot list b.qcow2 --json | grep -e '\"name\"' -e parent -e active");
+  EXPECT_EQ(json.output,
+            "        \"name\": \"base\",\n        \"parent\": null,\n        \"parent-known\": "
+            "true,\n        \"active\": false,\n"
+            "        \"name\": \"left\",\n        \"parent\": \"1\",\n        \"parent-known\": "
+            "true,\n        \"active\": false,\n"
+            "        \"name\": \"right\",\n        \"parent\": \"1\",\n        \"parent-known\": "
+            "true,\n        \"active\": true,\n")
+      << json.errors;
+}
+
+TEST_F(OwnVerbs, SnapshotsAreNamedByUuidToo) {
+  const Outcome outcome = run_varve(
+      "$VARVE snapshot create b.qcow2 --name x >/dev/null; uuid=$($VARVE snapshot list b.qcow2 "
+      "--json | sed -n 's/.*\"uuid\": \"\\(.*\\)\",/\\1/p'); $VARVE snapshot delete b.qcow2 $uuid "
+      ">/dev/null; echo $? ${#uuid}; $QEMU snapshot -l b.qcow2");
+  EXPECT_EQ(outcome.output, "0 36\n") << outcome.errors;
 }
 
 TEST_F(OwnVerbs, SnapshotNamesThatSeveralShareAreRefusedWithTheirIds) {
@@ -140,7 +183,58 @@ TEST_F(OwnVerbs, VersionAndHelpAnswer) {
     const Outcome outcome = run_varve(std::string("$VARVE ") + verb + " --help");
     EXPECT_EQ(outcome.status, 0) << verb << outcome.errors;
     EXPECT_NE(outcome.output.find("sage:"), std::string::npos) << verb;
+    EXPECT_NE(outcome.output.find("Example"), std::string::npos) << verb;
   }
+  for (const char* action :
+       {"create", "list", "apply", "delete", "rename", "read-state", "diff", "export", "import"}) {
+    const Outcome outcome = run_varve(std::string("$VARVE snapshot ") + action + " --help");
+    EXPECT_EQ(outcome.status, 0) << action << outcome.errors;
+    EXPECT_NE(outcome.output.find("Example"), std::string::npos) << action;
+  }
+}
+
+// Which engine runs is told, and is the one that does; needs no QEMU.
+class EngineInUse : public SideBySide {
+ protected:
+  void SetUp() override {
+    if (tool_path().empty()) {
+      GTEST_SKIP() << "the tool is not built";
+    }
+    image_ = temporary_.file("disk.qcow2");
+    ASSERT_EQ(model::run_command({tool_path(), "create", "-q", "-f", "qcow2", image_, "1M"}).status,
+              0);
+  }
+  // Whether both verbs name this engine.
+  [[nodiscard]] bool is_told(const std::string& engine) const {
+    const model::CommandResult info = model::run_command({tool_path(), "info", "-v", image_});
+    const model::CommandResult version = model::run_command({tool_path(), "version"});
+    const model::CommandResult json = model::run_command({tool_path(), "version", "--json"});
+    return info.status == 0 && version.status == 0 && json.status == 0 &&
+           info.output.find("I/O engine: " + engine + "\n") != std::string::npos &&
+           version.output.find("\nengine: " + engine + "\n") != std::string::npos &&
+           json.output.find("\"engine\": \"" + engine + "\"") != std::string::npos;
+  }
+  [[nodiscard]] const std::string& image() const { return image_; }
+
+ private:
+  model::TemporaryFolder temporary_;
+  std::string image_;
+};
+
+TEST_F(EngineInUse, IsIoUringWhereTheKernelHasIt) {
+  if (!Engine::create({.backend = AioBackend::io_uring})) {
+    GTEST_SKIP() << "io_uring is refused here";
+  }
+  EXPECT_TRUE(is_told("io_uring"));
+}
+
+TEST_F(EngineInUse, IsThreadsWhereIoUringIsRefused) {
+  const int answer = testing::run_in_sandbox({{SYS_io_uring_setup, EPERM}}, [this] {
+    const bool refused =
+        model::run_command({tool_path(), "--aio", "io_uring", "info", image()}).status == 1;
+    return is_told("threads") && refused ? 0 : 1;
+  });
+  EXPECT_EQ(answer, 0);
 }
 
 TEST_F(OwnVerbs, FormatsOfOthersAreNamed) {

@@ -60,6 +60,16 @@ poke cor2.qcow2 $((262144 + 8 + 6)) '\2'
 truncate -s 3M r.raw
 head -c 300000 /dev/zero | tr '\0' r | dd of=r.raw bs=4k seek=20 conv=notrunc status=none
 printf 'KDMV\1\0\0\0' >m.vmdk
+img bm.qcow2 1M
+qemu-img bitmap --add bm.qcow2 one
+qemu-img bitmap --add -g 4k bm.qcow2 'two "q"'
+qemu-img bitmap --disable bm.qcow2 one
+cp bm.qcow2 bmi.qcow2
+# The directory stands in the last cluster; the flags are bytes 12 to 15 of an entry.
+poke bmi.qcow2 $(($(stat -c %s bm.qcow2) / 65536 * 65536 + 15)) '\1'
+qemu-img convert -c -O qcow2 r.raw cz.qcow2
+# The first compressed stream follows header, counts, L1 and L2.
+poke cz.qcow2 327680 '\377\377\377\377\377\377\377\377'
 truncate -s 1k m.vmdk
 )sh";
 
@@ -109,6 +119,31 @@ TEST_F(Qcow2SideBySide, InfoSaysWhatQemuImgSays) {
       "'json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"x.qcow2\"}}'",
       "qemu-img info m.vmdk -f vmdkx",
   });
+}
+
+TEST_F(Qcow2SideBySide, InfoTellsOfBitmaps) {
+  expect_same({
+      "qemu-img info bm.qcow2",
+      "qemu-img info --output=json bm.qcow2",
+      "qemu-img info bmi.qcow2",
+      "qemu-img info --output=json bmi.qcow2",
+  });
+  expect_output("qemu-img info bmi.qcow2 | grep -c in-use", "1\n");
+  // The QEMU installed, whatever its version, prints them the same way.
+  const std::string part = "info bm.qcow2 | sed -n '/bitmaps:/,/granularity: 4096/p'";
+  const Outcome installed = run_ours("PATH=${PATH#*:}; qemu-img " + part);
+  EXPECT_NE(installed.output, "");
+  expect_output("qemu-img " + part, installed.output);
+}
+
+TEST_F(Qcow2SideBySide, SalvageTakesTheUnreadableForZeros) {
+  expect_same({
+      "qemu-img convert --salvage cz.qcow2 out; md5sum out",
+      "qemu-img convert -q --salvage cz.qcow2 out; md5sum out",
+      "qemu-img convert --salvage -O qcow2 cz.qcow2 out && $QEMU convert out raw; md5sum raw",
+      "qemu-img convert --salvage r.raw cz.qcow2 out; md5sum out",
+  });
+  expect_output("qemu-img convert --salvage cz.qcow2 out 2>&1 | grep -c Input/output", "128\n");
 }
 
 TEST_F(Qcow2SideBySide, MapSaysWhatQemuImgSays) {
@@ -385,6 +420,21 @@ TEST_F(Qcow2SideBySide, SnapshotsAreWhatQemuImgMakes) {
       "md5sum < /dev/null && "
       "$QEMU check out | grep No",
   });
+}
+
+TEST_F(Qcow2SideBySide, SnapshotsAreListedWithTheirInstructionCount) {
+  const std::string masked = " | sed 's/[0-9]*-[0-9]*-[0-9]* [0-9:]* /DATE /'";
+  expect_same({
+      // One of ours, and one of QEMU's that counted 1234 instructions.
+      "qemu-img snapshot -c aa base.qcow2 && $QEMU snapshot -l base.qcow2" + masked,
+      "qemu-img snapshot -c aa base.qcow2 && qemu-img snapshot -l base.qcow2" + masked,
+      "table=$(od -An -t u8 --endian=big -j 64 -N 8 b.qcow2); printf '\\0\\0\\0\\0\\0\\0\\4\\322' "
+      "| dd "
+      "of=b.qcow2 bs=1 seek=$((table + 56)) conv=notrunc status=none; qemu-img snapshot -l "
+      "b.qcow2; "
+      "qemu-img info --output=json b.qcow2 | grep icount",
+  });
+  expect_output("qemu-img snapshot -l b.qcow2 | grep -c ICOUNT", "1\n");
 }
 
 TEST_F(Qcow2SideBySide, CheckFindsWhatQemuImgFinds) {

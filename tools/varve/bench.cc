@@ -42,11 +42,11 @@ Example:
 )";
 
 constexpr option kLongOptions[] = {
-    {"help", no_argument, nullptr, 'h'},
-    {"quiet", no_argument, nullptr, 'q'},
-    {"object", required_argument, nullptr, kOptionObject},
-    {"format", required_argument, nullptr, 'f'},
-    {"image-opts", no_argument, nullptr, kOptionImageOpts},
+    kHelpOption,
+    kQuietOption,
+    kObjectOption,
+    kFormatOption,
+    kImageOptsOption,
     {"cache", required_argument, nullptr, 't'},
     {"count", required_argument, nullptr, 'c'},
     {"buffer-size", required_argument, nullptr, 's'},
@@ -59,10 +59,10 @@ constexpr option kLongOptions[] = {
     {"pattern", required_argument, nullptr, kOptionPattern},
     {"flush-interval", required_argument, nullptr, kOptionFlushInterval},
     {"no-drain", no_argument, nullptr, kOptionNoDrain},
-    {"force-share", no_argument, nullptr, 'U'},
+    kForceShareOption,
     {"order", required_argument, nullptr, kOptionOrder},
     {"json", no_argument, nullptr, kOptionJson},
-    {nullptr, 0, nullptr, 0}};
+    kEndOfOptions};
 
 constexpr std::uint64_t kCountMax = 2147483647;
 

@@ -31,16 +31,16 @@ Examples:
   {0} check --output json disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
-                                   {"quiet", no_argument, nullptr, 'q'},
-                                   {"object", required_argument, nullptr, kOptionObject},
-                                   {"format", required_argument, nullptr, 'f'},
+constexpr option kLongOptions[] = {kHelpOption,
+                                   kQuietOption,
+                                   kObjectOption,
+                                   kFormatOption,
                                    {"cache", required_argument, nullptr, 'T'},
                                    {"repair", required_argument, nullptr, 'r'},
-                                   {"force-share", no_argument, nullptr, 'U'},
-                                   {"output", required_argument, nullptr, kOptionOutput},
-                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
-                                   {nullptr, 0, nullptr, 0}};
+                                   kForceShareOption,
+                                   kOutputOption,
+                                   kImageOptsOption,
+                                   kEndOfOptions};
 
 enum ExitCode : int { kClean = 0, kFailed = 1, kCorrupt = 2, kLeaks = 3, kUnsupported = 63 };
 
@@ -204,9 +204,6 @@ int run_check(Context& context, int argc, char** argv) {
       case 'h':
         print(kHelp, context.program);
         return 0;
-      case 'f':
-        request.image.format = parser.value();
-        break;
       case 'r':
         if (!take_repair(context, parser.value(), request)) {
           return kFailed;
@@ -218,29 +215,19 @@ int run_check(Context& context, int argc, char** argv) {
       case 'q':
         request.quiet = true;
         break;
-      case 'U':
-        request.image.force_share = true;
-        break;
       case kOptionOutput:
         if (!parse_output(context, "check", parser.value(), request.json)) {
           return kFailed;
         }
         break;
-      case kOptionImageOpts:
-        request.image.image_opts = true;
-        break;
-      case kOptionObject:
-        break;
       default:
-        return context.print_try_help("check");
+        if (!take_image_option(letter, parser, request.image)) {
+          return context.print_try_help("check");
+        }
+        break;
     }
   }
-  const std::vector<std::string> operands = parser.operands();
-  if (operands.size() != 1) {
-    return context.usage_error("check", "Expecting one image file name");
-  }
-  request.image.text = operands[0];
-  if (!check_image_opts(context, request.image)) {
+  if (!take_only_image(context, "check", parser, request.image)) {
     return kFailed;
   }
   const std::optional<CacheMode> cache = parse_cache_mode(request.cache);
@@ -251,7 +238,7 @@ int run_check(Context& context, int argc, char** argv) {
   request.image.cache = *cache;
   if (request.repair) {
     context.error("{}: repairing is not supported by this version; nothing was changed",
-                  operands[0]);
+                  request.image.text);
     return kFailed;
   }
   return check_image(context, request);

@@ -34,17 +34,17 @@ Example:
   {0} compare -f raw -F qcow2 disk.raw disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
-                                   {"quiet", no_argument, nullptr, 'q'},
-                                   {"progress", no_argument, nullptr, 'p'},
-                                   {"object", required_argument, nullptr, kOptionObject},
+constexpr option kLongOptions[] = {kHelpOption,
+                                   kQuietOption,
+                                   kProgressOption,
+                                   kObjectOption,
                                    {"cache", required_argument, nullptr, 'T'},
                                    {"a-format", required_argument, nullptr, 'f'},
                                    {"b-format", required_argument, nullptr, 'F'},
                                    {"strict", no_argument, nullptr, 's'},
-                                   {"force-share", no_argument, nullptr, 'U'},
-                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
-                                   {nullptr, 0, nullptr, 0}};
+                                   kForceShareOption,
+                                   kImageOptsOption,
+                                   kEndOfOptions};
 
 enum ExitCode : int {
   kSame = 0,

@@ -1,5 +1,8 @@
 // varve convert: copies one or several images into a new or an existing one.
 
+#include <algorithm>
+#include <thread>
+
 #include <sys/stat.h>
 #include <varve/convert.h>
 #include <varve/snapshot.h>
@@ -16,6 +19,7 @@ namespace varve::tool {
 namespace {
 
 constexpr std::size_t kChunkBytes = 1 << 20;
+constexpr unsigned kCompressThreadsMax = 16;
 
 // A source, and the snapshot of it that is read where one was asked for.
 struct Source {
@@ -191,6 +195,7 @@ ConvertOptions convert_options(const ConvertRequest& request, const OpenedImage&
   if (request.compress) {
     options.cluster_bytes = facts.cluster_bytes;
     options.chunk_bytes = std::max<std::size_t>(kChunkBytes, facts.cluster_bytes);
+    options.threads = std::clamp(std::thread::hardware_concurrency(), 1u, kCompressThreadsMax);
   }
   options.sparse_bytes = static_cast<std::size_t>(request.sparse.value_or(4096));
   options.parallel = static_cast<unsigned>(request.parallel);
@@ -218,6 +223,14 @@ int tell_failure(const Context& context, const Error& error, const ConvertReport
   return 1;
 }
 
+// qemu-img's warning about a sector that is taken for zeros.
+void warn_unreadable(const Context& context, std::uint64_t offset, const Error& error,
+                     bool is_status) {
+  const std::string words = system_words(error.os_errno != 0 ? error.os_errno : EIO);
+  context.error("warning: error while reading {}offset {}: {}", is_status ? "block status at " : "",
+                offset, words);
+}
+
 int copy(Context& context, const ConvertRequest& request, std::vector<Source>& sources,
          OpenedImage& target, bool has_backing, std::uint64_t total) {
   Progress progress(request.progress && !request.quiet, 1);
@@ -226,6 +239,12 @@ int copy(Context& context, const ConvertRequest& request, std::vector<Source>& s
   options.progress = [&](std::uint64_t done, std::uint64_t) {
     progress.report(done_before + done, total);
   };
+  options.salvage = request.salvage;
+  if (!request.quiet) {
+    options.unreadable = [&](std::uint64_t offset, const Error& error, bool is_status) {
+      warn_unreadable(context, offset, error, is_status);
+    };
+  }
   catch_interrupts();
   for (Source& source : sources) {
     ConvertReport report;

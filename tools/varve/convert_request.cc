@@ -10,7 +10,7 @@ constexpr const char* kHelp = R"(Copy one image to another with optional format 
 
   {0} convert [-f SRC_FMT | --image-opts] [-O TGT_FMT] [-c] [-p] [-q] [-n] [-U]
         [-l SNAPSHOT] [-B BACKING [-F BACKING_FMT]] [-o TGT_OPTS] [-S SIZE]
-        [-t CACHE] [-T SRC_CACHE] [-m N] [-W] [-r RATE] [-C]
+        [-t CACHE] [-T SRC_CACHE] [-m N] [-W] [-r RATE] [-C] [--salvage]
         SRC_FILENAME [SRC_FILENAME2 ...] TGT_FILENAME
 
   -f, --source-format FMT       format of the sources; detected otherwise
@@ -30,6 +30,7 @@ constexpr const char* kHelp = R"(Copy one image to another with optional format 
   -W, --oob-writes              write chunks as they arrive
   -r, --rate RATE               bytes per second at most
   -C, --copy-range-offloading   let the file system copy where it can
+  --salvage                     take what cannot be read for zeros, and go on
   -U, --force-share             also while another program writes the source
   -p, --progress                show progress
   -q, --quiet                   say nothing
@@ -41,16 +42,16 @@ Examples:
 )";
 
 constexpr option kLongOptions[] = {
-    {"help", no_argument, nullptr, 'h'},
-    {"quiet", no_argument, nullptr, 'q'},
-    {"progress", no_argument, nullptr, 'p'},
-    {"object", required_argument, nullptr, kOptionObject},
+    kHelpOption,
+    kQuietOption,
+    kProgressOption,
+    kObjectOption,
     {"source-image-opts", no_argument, nullptr, kOptionImageOpts},
-    {"image-opts", no_argument, nullptr, kOptionImageOpts},
+    kImageOptsOption,
     {"source-format", required_argument, nullptr, 'f'},
     {"source-cache", required_argument, nullptr, 'T'},
     {"source-snapshot", required_argument, nullptr, 'l'},
-    {"force-share", no_argument, nullptr, 'U'},
+    kForceShareOption,
     {"target-image-opts", no_argument, nullptr, kOptionTargetImageOpts},
     {"target-format", required_argument, nullptr, 'O'},
     {"output-format", required_argument, nullptr, 'O'},
@@ -71,7 +72,7 @@ constexpr option kLongOptions[] = {
     {"oob-writes", no_argument, nullptr, 'W'},
     {"copy-range-offloading", no_argument, nullptr, 'C'},
     {"salvage", no_argument, nullptr, kOptionSalvage},
-    {nullptr, 0, nullptr, 0}};
+    kEndOfOptions};
 
 constexpr std::uint64_t kSparseMax = 16777216;  // qemu-img's limit for -S.
 
@@ -256,10 +257,6 @@ std::optional<ConvertRequest> parse_convert(Context& context, int argc, char** a
   }
   request.target = request.sources.back();
   request.sources.pop_back();
-  if (request.salvage) {
-    context.error("--salvage is not supported by this version");
-    return std::nullopt;
-  }
   return request;
 }
 

@@ -31,15 +31,15 @@ Examples:
   {0} create -f qcow2 -o cluster_size=128k,compression_type=zstd disk.qcow2 1.5T
 )";
 
-constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
-                                   {"quiet", no_argument, nullptr, 'q'},
-                                   {"object", required_argument, nullptr, kOptionObject},
-                                   {"format", required_argument, nullptr, 'f'},
+constexpr option kLongOptions[] = {kHelpOption,
+                                   kQuietOption,
+                                   kObjectOption,
+                                   kFormatOption,
                                    {"options", required_argument, nullptr, 'o'},
                                    {"backing", required_argument, nullptr, 'b'},
                                    {"backing-format", required_argument, nullptr, 'F'},
                                    {"backing-unsafe", no_argument, nullptr, 'u'},
-                                   {nullptr, 0, nullptr, 0}};
+                                   kEndOfOptions};
 
 struct Request {
   std::string format = "raw";

@@ -182,7 +182,6 @@ std::string explain_failure(Context& context, ResolvedImage image, Error error) 
     alone.force_share = true;
     alone.open_backing = false;
     alone.open_data_file = false;
-    alone.allow_dirty = true;
     Result<std::unique_ptr<Image>> layer = Image::open(*context.engine(), image.filename, alone);
     if (!layer) {
       return prefix + open_words(layer.error(), image.filename, writable);
@@ -263,7 +262,6 @@ std::optional<ResolvedImage> resolve_image(Context& context, const ImageArgument
   image.options.force_share = argument.force_share;
   image.options.open_backing = argument.open_backing;
   image.options.open_data_file = argument.open_data_file;
-  image.options.allow_dirty = !argument.writable;
   image.options.file.direct = argument.cache.direct;
   image.options.file.fsync = !argument.cache.flush_ignored;
   image.options.discard = argument.discard_unmap ? DiscardMode::unmap : DiscardMode::ignore;
@@ -322,6 +320,33 @@ std::optional<OpenedImage> open_image(Context& context, const ImageArgument& arg
     context.error("Could not open '{}': {}", argument.text, reason);
   }
   return opened;
+}
+
+bool take_image_option(int letter, const OptionParser& parser, ImageArgument& argument) {
+  switch (letter) {
+    case 'f':
+      argument.format = parser.value();
+      return true;
+    case 'U':
+      argument.force_share = true;
+      return true;
+    case kOptionImageOpts:
+      argument.image_opts = true;
+      return true;
+    default:
+      return letter == kOptionObject;
+  }
+}
+
+bool take_only_image(const Context& context, std::string_view verb, const OptionParser& parser,
+                     ImageArgument& argument) {
+  const std::vector<std::string> operands = parser.operands();
+  if (operands.size() != 1) {
+    context.usage_error(verb, "Expecting one image file name");
+    return false;
+  }
+  argument.text = operands[0];
+  return check_image_opts(context, argument);
 }
 
 bool check_image_opts(const Context& context, const ImageArgument& argument) {

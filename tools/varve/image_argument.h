@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <varve/image.h>
 
@@ -60,6 +61,15 @@ struct OpenedImage {
 
 // `name` as found in the image `referrer`: relative names start from its folder.
 [[nodiscard]] std::string resolve_name(const std::string& referrer, const std::string& name);
+
+// Takes -f, -U, --image-opts and --object. False for every other letter.
+[[nodiscard]] bool take_image_option(int letter, const OptionParser& parser,
+                                     ImageArgument& argument);
+
+// Takes the one operand of a verb that works on one image, and checks what was said of it. False
+// after a message.
+[[nodiscard]] bool take_only_image(const Context& context, std::string_view verb,
+                                   const OptionParser& parser, ImageArgument& argument);
 
 // Whether -f and --image-opts were not both given; says so otherwise.
 [[nodiscard]] bool check_image_opts(const Context& context, const ImageArgument& argument);

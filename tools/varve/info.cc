@@ -1,6 +1,7 @@
 // varve info: what an image is. Opens no file but the one named, unless the chain is asked for.
 
 #include <sys/stat.h>
+#include <varve/bitmap.h>
 #include <varve/snapshot.h>
 
 #include "image_argument.h"
@@ -31,15 +32,11 @@ Examples:
   {0} info --output json --backing-chain disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
-                                   {"object", required_argument, nullptr, kOptionObject},
-                                   {"format", required_argument, nullptr, 'f'},
-                                   {"output", required_argument, nullptr, kOptionOutput},
-                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
-                                   {"backing-chain", no_argument, nullptr, 'b'},
-                                   {"force-share", no_argument, nullptr, 'U'},
-                                   {"verbose", no_argument, nullptr, 'v'},
-                                   {nullptr, 0, nullptr, 0}};
+constexpr option kLongOptions[] = {kHelpOption,       kObjectOption,
+                                   kFormatOption,     kOutputOption,
+                                   kImageOptsOption,  {"backing-chain", no_argument, nullptr, 'b'},
+                                   kForceShareOption, {"verbose", no_argument, nullptr, 'v'},
+                                   kEndOfOptions};
 
 constexpr std::uint64_t kSectorSize = 512;  // qemu-img counts disks and files in these.
 
@@ -49,6 +46,7 @@ struct Description {
   std::string format;
   ImageFacts facts;
   std::vector<SnapshotInfo> snapshots;
+  std::vector<BitmapInfo> bitmaps;
   std::uint64_t file_length = 0;
   std::optional<std::uint64_t> disk_bytes;  // Allocated by the file system.
 };
@@ -74,6 +72,12 @@ std::optional<Description> describe_image(Context& context, OpenedImage& opened)
       return std::nullopt;
     }
     result.snapshots = std::move(*snapshots);
+    Result<std::vector<BitmapInfo>> bitmaps = list_bitmaps(*opened.image);
+    if (!bitmaps) {
+      context.error("Could not open '{}': {}", opened.filename, describe(bitmaps.error()));
+      return std::nullopt;
+    }
+    result.bitmaps = std::move(*bitmaps);
   }
   return result;
 }
@@ -86,7 +90,36 @@ const char* yes_no(bool value) {
   return value ? "true" : "false";
 }
 
-void print_format_specific(const ImageFacts& facts) {
+// The words of a bitmap's flags.
+std::vector<const char*> flag_words(const BitmapInfo& bitmap) {
+  std::vector<const char*> words;
+  if (bitmap.in_use) {
+    words.push_back("in-use");
+  }
+  if (bitmap.automatic) {
+    words.push_back("auto");
+  }
+  return words;
+}
+
+void print_bitmaps(const std::vector<BitmapInfo>& bitmaps) {
+  if (bitmaps.empty()) {
+    return;
+  }
+  print("    bitmaps:\n");
+  for (std::size_t i = 0; i < bitmaps.size(); ++i) {
+    print("        [{}]:\n            flags:\n", i);
+    const std::vector<const char*> words = flag_words(bitmaps[i]);
+    for (std::size_t word = 0; word < words.size(); ++word) {
+      print("                [{}]: {}\n", word, words[word]);
+    }
+    print("            name: {}\n            granularity: {}\n", bitmaps[i].name,
+          bitmaps[i].granularity_bytes);
+  }
+}
+
+void print_format_specific(const Description& image) {
+  const ImageFacts& facts = image.facts;
   const bool version_3 = facts.version >= 3;
   print("Format specific information:\n");
   print("    compat: {}\n", version_3 ? "1.1" : "0.10");
@@ -94,6 +127,7 @@ void print_format_specific(const ImageFacts& facts) {
   if (version_3) {
     print("    lazy refcounts: {}\n", yes_no(facts.lazy_refcounts));
   }
+  print_bitmaps(image.bitmaps);
   print("    refcount bits: {}\n", facts.refcount_bits);
   if (!facts.data_file_name.empty()) {
     print("    data file: {}\n", facts.data_file_name);
@@ -135,7 +169,7 @@ void print_human(const Description& image) {
   }
   print("{}", format_snapshot_table(image.snapshots));
   if (facts.format == Format::qcow2) {
-    print_format_specific(facts);
+    print_format_specific(image);
   }
   if (image.format != "file") {
     print("Child node '/file':\n    filename: {}\n    protocol type: file\n", image.filename);
@@ -180,13 +214,31 @@ Json snapshots_json(const std::vector<SnapshotInfo>& snapshots) {
   return list;
 }
 
-Json format_specific_json(const ImageFacts& facts) {
+Json bitmaps_json(const std::vector<BitmapInfo>& bitmaps) {
+  Json list = Json::array();
+  for (const BitmapInfo& bitmap : bitmaps) {
+    Json flags = Json::array();
+    for (const char* word : flag_words(bitmap)) {
+      flags.push_back(word);
+    }
+    list.push_back(Json{{"flags", std::move(flags)},
+                        {"name", bitmap.name},
+                        {"granularity", bitmap.granularity_bytes}});
+  }
+  return list;
+}
+
+Json format_specific_json(const Description& image) {
+  const ImageFacts& facts = image.facts;
   const bool version_3 = facts.version >= 3;
   Json data;
   data["compat"] = version_3 ? "1.1" : "0.10";
   data["compression-type"] = facts.compression == Compression::zstd ? "zstd" : "zlib";
   if (version_3) {
     data["lazy-refcounts"] = facts.lazy_refcounts;
+  }
+  if (!image.bitmaps.empty()) {
+    data["bitmaps"] = bitmaps_json(image.bitmaps);
   }
   data["refcount-bits"] = facts.refcount_bits;
   if (!facts.data_file_name.empty()) {
@@ -224,7 +276,7 @@ Json image_json(const Description& image) {
     node["actual-size"] = *image.disk_bytes;
   }
   if (facts.format == Format::qcow2) {
-    node["format-specific"] = format_specific_json(facts);
+    node["format-specific"] = format_specific_json(image);
   } else if (image.format == "file") {
     node["format-specific"]["type"] = "file";
     node["format-specific"]["data"] = Json::object();
@@ -302,14 +354,8 @@ int run_info(Context& context, int argc, char** argv) {
       case 'h':
         print(kHelp, context.program);
         return 0;
-      case 'f':
-        argument.format = parser.value();
-        break;
       case 'b':
         chain = true;
-        break;
-      case 'U':
-        argument.force_share = true;
         break;
       case 'v':
         verbose = true;
@@ -319,21 +365,14 @@ int run_info(Context& context, int argc, char** argv) {
           return 1;
         }
         break;
-      case kOptionImageOpts:
-        argument.image_opts = true;
-        break;
-      case kOptionObject:
-        break;
       default:
-        return context.print_try_help("info");
+        if (!take_image_option(letter, parser, argument)) {
+          return context.print_try_help("info");
+        }
+        break;
     }
   }
-  const std::vector<std::string> operands = parser.operands();
-  if (operands.size() != 1) {
-    return context.usage_error("info", "Expecting one image file name");
-  }
-  argument.text = operands[0];
-  if (!check_image_opts(context, argument)) {
+  if (!take_only_image(context, "info", parser, argument)) {
     return 1;
   }
   const std::vector<Description> images = describe_chain(context, argument, chain);

@@ -23,21 +23,21 @@ std::string layer_name(const LayerReport& layer) {
 }
 
 void print_human(const OpenedImage& opened, const ImageFacts& facts, const InspectReport& report) {
-  constexpr const char* kRow = "{:<24} {:>10} {:>10} {:>10} {:>10} {:>10}\n";
+  constexpr const char* kRow = "{:<24} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}\n";
   print("image: {}\n", opened.filename);
-  print("guest data: {} in a file of {}, {} layers\n", format_size(report.data_bytes),
-        format_size(facts.file_size), report.layers.size());
-  if (report.compressed_bytes != 0) {
-    print("compressed: {} of guest data, not in the sums below\n",
-          format_size(report.compressed_bytes));
-  }
-  print(kRow, "LAYER", "REFERS TO", "UNIQUE", "SHARED", "VM STATE", "FREED");
+  print("guest data: {}, tables: {}, in a file of {}, {} layers\n", format_size(report.data_bytes),
+        format_size(report.table_bytes), format_size(facts.file_size), report.layers.size());
+  print(kRow, "LAYER", "REFERS TO", "UNIQUE", "SHARED", "TABLES", "VM STATE", "FREED");
   for (const LayerReport& layer : report.layers) {
     print(kRow, layer_name(layer), format_size(layer.referenced_bytes),
           format_size(layer.unique_bytes), format_size(layer.shared_bytes),
+          format_size(layer.table_bytes),
           layer.active ? "" : format_size(layer.snapshot.vm_state_size),
           layer.active ? "" : format_size(layer.freed_by_delete_bytes));
   }
+  print(
+      "Clusters of the file, tables included. UNIQUE: no other layer refers to them. FREED: what "
+      "deleting the snapshot gives back.\n");
 }
 
 void print_json(const OpenedImage& opened, const ImageFacts& facts, const InspectReport& report) {
@@ -55,6 +55,8 @@ void print_json(const OpenedImage& opened, const ImageFacts& facts, const Inspec
     node["referenced-bytes"] = layer.referenced_bytes;
     node["unique-bytes"] = layer.unique_bytes;
     node["shared-bytes"] = layer.shared_bytes;
+    node["table-bytes"] = layer.table_bytes;
+    node["compressed-bytes"] = layer.compressed_bytes;
     node["zero-bytes"] = layer.zero_bytes;
     node["runs"] = layer.runs;
     if (!layer.active) {
@@ -67,7 +69,7 @@ void print_json(const OpenedImage& opened, const ImageFacts& facts, const Inspec
   root["file-bytes"] = facts.file_size;
   root["cluster-size"] = facts.cluster_bytes;
   root["data-bytes"] = report.data_bytes;
-  root["compressed-bytes"] = report.compressed_bytes;
+  root["table-bytes"] = report.table_bytes;
   root["layers"] = std::move(layers);
   print("{}\n", format_json(root));
 }

@@ -30,15 +30,15 @@ Examples:
   {0} map --output json --start-offset 1G --max-length 64M disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
-                                   {"object", required_argument, nullptr, kOptionObject},
-                                   {"format", required_argument, nullptr, 'f'},
-                                   {"output", required_argument, nullptr, kOptionOutput},
-                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
-                                   {"force-share", no_argument, nullptr, 'U'},
+constexpr option kLongOptions[] = {kHelpOption,
+                                   kObjectOption,
+                                   kFormatOption,
+                                   kOutputOption,
+                                   kImageOptsOption,
+                                   kForceShareOption,
                                    {"start-offset", required_argument, nullptr, 's'},
                                    {"max-length", required_argument, nullptr, 'l'},
-                                   {nullptr, 0, nullptr, 0}};
+                                   kEndOfOptions};
 
 struct Request {
   ImageArgument image;
@@ -190,12 +190,6 @@ int run_map(Context& context, int argc, char** argv) {
       case 'h':
         print(kHelp, context.program);
         return 0;
-      case 'f':
-        request.image.format = parser.value();
-        break;
-      case 'U':
-        request.image.force_share = true;
-        break;
       case 's':
       case 'l': {
         const std::optional<std::uint64_t> number = parse_number(
@@ -211,21 +205,14 @@ int run_map(Context& context, int argc, char** argv) {
           return 1;
         }
         break;
-      case kOptionImageOpts:
-        request.image.image_opts = true;
-        break;
-      case kOptionObject:
-        break;
       default:
-        return context.print_try_help("map");
+        if (!take_image_option(letter, parser, request.image)) {
+          return context.print_try_help("map");
+        }
+        break;
     }
   }
-  const std::vector<std::string> operands = parser.operands();
-  if (operands.size() != 1) {
-    return context.usage_error("map", "Expecting one image file name");
-  }
-  request.image.text = operands[0];
-  if (!check_image_opts(context, request.image)) {
+  if (!take_only_image(context, "map", parser, request.image)) {
     return 1;
   }
   std::optional<OpenedImage> opened = open_image(context, request.image);

@@ -34,6 +34,17 @@ enum LongOption : int {
   kOptionJson,
 };
 
+// Rows that the tables of several verbs share; a table ends with kEndOfOptions.
+inline constexpr option kHelpOption = {"help", no_argument, nullptr, 'h'};
+inline constexpr option kQuietOption = {"quiet", no_argument, nullptr, 'q'};
+inline constexpr option kProgressOption = {"progress", no_argument, nullptr, 'p'};
+inline constexpr option kObjectOption = {"object", required_argument, nullptr, kOptionObject};
+inline constexpr option kFormatOption = {"format", required_argument, nullptr, 'f'};
+inline constexpr option kOutputOption = {"output", required_argument, nullptr, kOptionOutput};
+inline constexpr option kImageOptsOption = {"image-opts", no_argument, nullptr, kOptionImageOpts};
+inline constexpr option kForceShareOption = {"force-share", no_argument, nullptr, 'U'};
+inline constexpr option kEndOfOptions = {nullptr, 0, nullptr, 0};
+
 // One pass over a verb's arguments. The C library prints its own complaints, prefixed
 // "PROGRAM VERB".
 class OptionParser {

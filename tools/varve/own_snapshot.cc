@@ -11,16 +11,13 @@
 #include <ctime>
 
 #include <varve/group.h>
-#include <varve/inspect.h>
 #include <varve/snapshot.h>
 #include <varve/snapshot_operation.h>
 
 #include "image_argument.h"
-#include "json_text.h"
 #include "messages.h"
 #include "own_verb.h"
-#include "size_text.h"
-#include "snapshot_table.h"
+#include "snapshot_tree.h"
 #include "verbs.h"
 
 #include <CLI/CLI.hpp>
@@ -97,49 +94,13 @@ int create(Context& context, const std::vector<std::string>& images, const std::
   return code;
 }
 
-Json layer_json(const LayerReport& layer) {
-  Json node;
-  node["id"] = layer.snapshot.id;
-  node["name"] = layer.snapshot.name;
-  node["date-sec"] = layer.snapshot.date_seconds;
-  node["date-nsec"] = layer.snapshot.date_nanoseconds;
-  node["virtual-size"] = layer.disk_size;
-  node["vm-state-size"] = layer.snapshot.vm_state_size;
-  node["unique-bytes"] = layer.unique_bytes;
-  node["shared-bytes"] = layer.shared_bytes;
-  return node;
-}
-
 int list(Context& context, const std::string& image, bool json) {
   std::optional<OpenedImage> opened = open_own(context, image, false);
   if (!opened) {
     return 1;
   }
-  const Result<InspectReport> report = inspect(*opened->image);
-  if (!report) {
-    return fail_own(context, *opened, "cannot list the snapshots", report.error());
-  }
-  constexpr const char* kRow = "{:<7} {:<24} {:<20} {:>10} {:>10} {:>10} {:>10}\n";
-  Json nodes = Json::array();
-  if (!json) {
-    print(kRow, "ID", "NAME", "DATE", "DISK", "UNIQUE", "SHARED", "VM STATE");
-  }
-  for (const LayerReport& layer : report->layers) {
-    if (layer.active) {
-      continue;
-    }
-    if (json) {
-      nodes.push_back(layer_json(layer));
-    } else {
-      print(kRow, layer.snapshot.id, layer.snapshot.name, format_date(layer.snapshot.date_seconds),
-            format_size(layer.disk_size), format_size(layer.unique_bytes),
-            format_size(layer.shared_bytes), format_size(layer.snapshot.vm_state_size));
-    }
-  }
-  if (json) {
-    print("{}\n", format_json(nodes));
-  }
-  return close_image(context, *opened) ? 0 : 1;
+  const bool told = print_snapshot_tree(context, *opened, json);
+  return close_image(context, *opened) && told ? 0 : 1;
 }
 
 // apply, delete and rename: one snapshot of one image.
@@ -184,8 +145,28 @@ int change(Context& context, const std::string& action, const std::string& image
   return 0;
 }
 
-constexpr std::array<const char*, 9> kActions = {"create",     "list", "apply",  "delete", "rename",
-                                                 "read-state", "diff", "export", "import"};
+struct Action {
+  const char* name;
+  const char* example;  // What follows "varve snapshot NAME".
+};
+constexpr std::array<Action, 9> kActions = {{
+    {"create", "disk.qcow2 data.qcow2 --name before-upgrade"},
+    {"list", "disk.qcow2 --json"},
+    {"apply", "disk.qcow2 before-upgrade"},
+    {"delete", "disk.qcow2 before-upgrade"},
+    {"rename", "disk.qcow2 before-upgrade old"},
+    {"read-state", "disk.qcow2 suspended >state"},
+    {"diff", ""},  // These three explain themselves in own_snapshot_stream.cc.
+    {"export", ""},
+    {"import", ""},
+}};
+
+const Action* find_action(const char* word) {
+  const auto* const found =
+      std::find_if(kActions.begin(), kActions.end(),
+                   [word](const Action& action) { return std::strcmp(action.name, word) == 0; });
+  return found == kActions.end() ? nullptr : found;
+}
 
 }  // namespace
 
@@ -231,8 +212,7 @@ std::optional<std::size_t> find_own(const Context& context, const OpenedImage& o
 }
 
 bool is_own_snapshot_action(const char* word) {
-  return std::any_of(kActions.begin(), kActions.end(),
-                     [word](const char* action) { return std::strcmp(action, word) == 0; });
+  return find_action(word) != nullptr;
 }
 
 int run_own_snapshot(Context& context, int argc, char** argv) {
@@ -249,6 +229,8 @@ int run_own_snapshot(Context& context, int argc, char** argv) {
   bool json = false;
   CLI::App app("Work on the snapshots inside an image.",
                fmt::format("{} snapshot {}", context.program, action));
+  app.footer(fmt::format("Example:\n  {} snapshot {} {}", context.program, action,
+                         find_action(argv[0])->example));
   if (action == "create") {
     app.add_option("images", images, "The images; all get the snapshot, or none")->required();
     app.add_option("--name", name, "The snapshot's name")->required();

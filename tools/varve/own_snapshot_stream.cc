@@ -124,6 +124,10 @@ int run_own_snapshot_stream(Context& context, int argc, char** argv) {
   } else {
     app.add_option("--input", file, "The file to read; else standard input");
   }
+  const char* example = action == "diff"     ? "diff disk.qcow2 before-upgrade --json"
+                        : action == "export" ? "export disk.qcow2 before-upgrade >stream"
+                                             : "import copy.qcow2 <stream";
+  app.footer(fmt::format("Example:\n  {} snapshot {}", context.program, example));
   if (const std::optional<int> code = parse_own(context, "snapshot", app, argc, argv)) {
     return *code;
   }

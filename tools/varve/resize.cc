@@ -27,14 +27,14 @@ Examples:
 )";
 
 constexpr option kLongOptions[] = {
-    {"help", no_argument, nullptr, 'h'},
-    {"quiet", no_argument, nullptr, 'q'},
-    {"object", required_argument, nullptr, kOptionObject},
-    {"format", required_argument, nullptr, 'f'},
-    {"image-opts", no_argument, nullptr, kOptionImageOpts},
+    kHelpOption,
+    kQuietOption,
+    kObjectOption,
+    kFormatOption,
+    kImageOptsOption,
     {"preallocation", required_argument, nullptr, kOptionPreallocation},
     {"shrink", no_argument, nullptr, kOptionShrink},
-    {nullptr, 0, nullptr, 0}};
+    kEndOfOptions};
 
 struct Request {
   ImageArgument image;
@@ -166,14 +166,8 @@ int run_resize(Context& context, int argc, char** argv) {
       case 'h':
         print(kHelp, context.program);
         return 0;
-      case 'f':
-        request.image.format = parser.value();
-        break;
       case 'q':
         request.quiet = true;
-        break;
-      case kOptionImageOpts:
-        request.image.image_opts = true;
         break;
       case kOptionPreallocation:
         if (!take_preallocation(context, parser.value(), request)) {
@@ -183,10 +177,11 @@ int run_resize(Context& context, int argc, char** argv) {
       case kOptionShrink:
         request.shrink = true;
         break;
-      case kOptionObject:
-        break;
       default:
-        return context.print_try_help("resize");
+        if (!take_image_option(letter, parser, request.image)) {
+          return context.print_try_help("resize");
+        }
+        break;
     }
   }
   const std::vector<std::string> operands = parser.operands();

@@ -38,17 +38,17 @@ Examples:
   {0} snapshot -l disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
-                                   {"quiet", no_argument, nullptr, 'q'},
-                                   {"object", required_argument, nullptr, kOptionObject},
-                                   {"format", required_argument, nullptr, 'f'},
-                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
-                                   {"force-share", no_argument, nullptr, 'U'},
+constexpr option kLongOptions[] = {kHelpOption,
+                                   kQuietOption,
+                                   kObjectOption,
+                                   kFormatOption,
+                                   kImageOptsOption,
+                                   kForceShareOption,
                                    {"list", no_argument, nullptr, 'l'},
                                    {"apply", required_argument, nullptr, 'a'},
                                    {"create", required_argument, nullptr, 'c'},
                                    {"delete", required_argument, nullptr, 'd'},
-                                   {nullptr, 0, nullptr, 0}};
+                                   kEndOfOptions};
 
 constexpr std::size_t kNameBytesMax = 255;  // Longer ones are cut, as QEMU cuts them.
 
@@ -186,31 +186,19 @@ int run_snapshot(Context& context, int argc, char** argv) {
         action = static_cast<char>(letter);
         name = letter == 'l' ? "" : parser.value();
         break;
-      case 'f':
-        argument.format = parser.value();
-        break;
-      case 'U':
-        argument.force_share = true;
-        break;
-      case kOptionImageOpts:
-        argument.image_opts = true;
-        break;
       case 'q':
-      case kOptionObject:
         break;
       default:
-        return context.print_try_help("snapshot");
+        if (!take_image_option(letter, parser, argument)) {
+          return context.print_try_help("snapshot");
+        }
+        break;
     }
   }
-  const std::vector<std::string> operands = parser.operands();
-  if (operands.size() != 1) {
-    return context.usage_error("snapshot", "Expecting one image file name");
-  }
-  argument.text = operands[0];
-  argument.writable = action != 0 && action != 'l';
-  if (!check_image_opts(context, argument)) {
+  if (!take_only_image(context, "snapshot", parser, argument)) {
     return 1;
   }
+  argument.writable = action != 0 && action != 'l';
   std::optional<OpenedImage> opened = open_image(context, argument);
   if (!opened) {
     return 1;

@@ -32,8 +32,8 @@ int run_version(Context& context, int argc, char** argv) {
   if (argc > 1 && !json) {
     const bool help = argc == 2 && (std::strcmp(argv[1], "--help") == 0);
     print(
-        "Show the version, the features built in and the engine.  Usage:\n\n  {} version "
-        "[--json]\n",
+        "Show the version, the features built in and the engine.  Usage:\n\n  {0} version "
+        "[--json]\n\nExample:\n  {0} version --json\n",
         context.program);
     return help ? 0 : 1;
   }
