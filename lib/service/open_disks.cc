@@ -53,7 +53,6 @@ Result<void> OpenDisks::open_to_look(System& system, Engine* engine) {
     OpenOptions options = definition.options;
     options.writable = false;
     options.force_share = true;
-    options.allow_dirty = true;
     options.open_backing = false;
     options.open_data_file = false;
     VARVE_TRY(add_path(system, i, engine, options));

@@ -97,18 +97,20 @@ class StateCrashTest : public SnapshotGround {
     sim::CrashOptions options;
     options.seed = seed;
     std::uint64_t left = 0;
-    sim::for_each_crash_state(disk, options, [&](const auto&, const auto&) {
+    sim::SectorImage counted(disk.start());
+    sim::for_each_crash_state(disk, options, counted, [&](const auto&, auto&) {
       ++left;
       return true;
     });
     sim::Random choice(seed);
     std::uint64_t wanted = std::min(left, kStatesExamined);
-    sim::for_each_crash_state(disk, options,
-                              [&](const sim::CrashState& state, const sim::SparseBytes& content) {
+    sim::SectorImage image(disk.start());
+    sim::for_each_crash_state(disk, options, image,
+                              [&](const sim::CrashState& state, sim::SectorImage& content) {
                                 if (choice.below(left--) < wanted) {
                                   --wanted;
-                                  SCOPED_TRACE(state.description);
-                                  visit(state, content);
+                                  SCOPED_TRACE(state.text());
+                                  visit(state, content.to_sparse());
                                 }
                                 return !HasFailure();
                               });
