@@ -46,7 +46,7 @@ if [ -f build/qemu10.path ]; then
 fi
 # What tests/run.sh leaves out of its release part.
 part "tests, release, the rest" \
-  run_ctest build/release -R '^(fault|interop|tool|tool_io)(_[0-9]+)?$'
+  run_ctest build/release -R '^(fault|tool|tool_io)(_[0-9]+)?$'
 build_and_test "clang, release" build/clang "${clang[@]}" -DCMAKE_BUILD_TYPE=Release
 build_and_test "clang, sanitizers" build/clang-sanitize "${clang[@]}" "${debug[@]}" \
   -DVARVE_SANITIZE=address,undefined
