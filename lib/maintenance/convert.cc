@@ -80,7 +80,7 @@ bool Conversion::is_salvageable(const Error& error) const {
 
 // Where the source's tables do not tell, the next sector is read all the same.
 Result<Stretch> Conversion::look_at_or_salvage(std::uint64_t offset) const {
-  const Result<Stretch> looked = look_at(offset);
+  Result<Stretch> looked = look_at(offset);
   if (looked || !is_salvageable(looked.error())) {
     return looked;
   }

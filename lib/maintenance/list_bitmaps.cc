@@ -22,6 +22,7 @@ Result<std::vector<BitmapInfo>> read_directory(Metadata& metadata,
   const std::vector<BitmapEntry> entries =
       VARVE_TRY(parse_bitmap_directory(directory.bytes(), extension, metadata.geometry));
   std::vector<BitmapInfo> bitmaps;
+  bitmaps.reserve(entries.size());
   for (const BitmapEntry& entry : entries) {
     bitmaps.push_back({entry.name, std::uint64_t{1} << entry.granularity_bits,
                        (entry.flags & BitmapEntry::kInUse) != 0,

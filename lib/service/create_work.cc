@@ -97,6 +97,7 @@ CreateWork::CreateWork(std::vector<SystemPlan> plans, CreatedElement created,
 
 std::vector<System*> CreateWork::systems_of(const std::vector<SystemPlan>& plans) {
   std::vector<System*> systems;
+  systems.reserve(plans.size());
   for (const SystemPlan& plan : plans) {
     systems.push_back(plan.system);
   }

@@ -51,6 +51,7 @@ Result<std::unique_ptr<StateReader>> open_state(const SnapshotPlan& plan, const 
 
 std::vector<System*> systems_of(const std::vector<SnapshotPlan>& plans) {
   std::vector<System*> systems;
+  systems.reserve(plans.size());
   for (const SnapshotPlan& plan : plans) {
     systems.push_back(plan.system);
   }

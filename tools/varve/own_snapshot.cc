@@ -43,6 +43,7 @@ Result<std::vector<SnapshotCreated>> take(const std::vector<OpenedImage>& opened
     return std::vector<SnapshotCreated>{*created};
   }
   std::vector<Image*> images;
+  images.reserve(opened.size());
   for (const OpenedImage& one : opened) {
     images.push_back(one.image.get());
   }

@@ -36,8 +36,8 @@ std::vector<Line> lines_of(const Lineage& lineage) {
     if (parent == (stands ? lineage.current : count)) {
       open.push_back({Lineage::kNone, depth});
     }
-    for (auto child = children[parent].rbegin(); child != children[parent].rend(); ++child) {
-      open.push_back({*child, depth});
+    for (std::size_t i = children[parent].size(); i-- > 0;) {
+      open.push_back({children[parent][i], depth});
     }
   };
   push_children(count, 0);
