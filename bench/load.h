@@ -36,12 +36,12 @@ struct GuestReport {
 
 struct LoadReport {
   std::uint64_t requests = 0;
-  double seconds = 0;        // Of the requests, or of the snapshot operation.
-  double flush_seconds = 0;  // Of the flush that follows writes.
+  double seconds = 0;         // Of the requests, or of the snapshot operation.
+  double flush_seconds = 0;   // Of the flush that follows writes.
   double pause_seconds = 0;   // Create: inside freeze; apply: while requests were held.
   double usable_seconds = 0;  // Until frozen, serving the new disk, or no longer listed.
-  GuestReport beside;        // The guest during a snapshot operation ...
-  GuestReport undisturbed;   // ... and after it.
+  GuestReport beside;         // The guest during a snapshot operation ...
+  GuestReport undisturbed;    // ... and after it.
 };
 
 class Stopwatch {

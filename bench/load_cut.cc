@@ -1,7 +1,6 @@
-#include <unistd.h>
-
 #include <memory>
 
+#include <unistd.h>
 #include <varve/snapshot_operation.h>
 
 #include "load_loop.h"
@@ -21,8 +20,8 @@ class ForgetfulStorage final : public Storage {
   }
   [[nodiscard]] std::uint64_t size() const noexcept override { return file_->size(); }
   void submit(StorageRequest& request) noexcept override {
-    const bool is_lost = !keep_tables_ && request.operation == StorageOperation::write &&
-                         request.tag == IoTag::l2;
+    const bool is_lost =
+        !keep_tables_ && request.operation == StorageOperation::write && request.tag == IoTag::l2;
     if (is_lost) {
       engine().post(request, {});
     } else {

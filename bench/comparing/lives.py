@@ -32,8 +32,8 @@ def touch(bench, image, size, scattered):
 
 
 def make_image(bench, size, layout):
-    """Of which only the tables exist. Fragmented: every table has been copied away, in an order that
-    leaves no two neighbours together."""
+    """Of which only the tables exist. Fragmented: every table has been copied away, in an order
+    that leaves no two neighbours together."""
     image = bench.create(bench.disk / f"{layout}-{size}.qcow2", size, "metadata")
     if layout == "fragmented":
         bench.run_load("create", image, name="old")

@@ -172,9 +172,9 @@ bool CompressedWriteOperation::claim() noexcept {
   }
   is_claimed_ = true;
   step_ = Step::writing;
-  vector_ = is_packed() ? request().internal.packed
-                        : IoVector{scratch_->data() + metadata.geometry.cluster_bytes(),
-                                   compressed_bytes_};
+  vector_ = is_packed()
+                ? request().internal.packed
+                : IoVector{scratch_->data() + metadata.geometry.cluster_bytes(), compressed_bytes_};
   request_ = StorageRequest();
   request_.operation = StorageOperation::write;
   request_.tag = IoTag::compressed_data;
