@@ -110,7 +110,8 @@ TEST_P(StateTest, HoldsEverySizeOfBlob) {
           std::span(blobs[name]).subspan(at, std::min<std::size_t>(100'001, size - at))));
     }
     VARVE_MUST(state->finish());
-    EXPECT_EQ(take_full(name, *state).id, list().back().id);
+    const SnapshotCreated taken = take_full(name, *state);
+    EXPECT_EQ(taken.id, list().back().id);
     EXPECT_EQ(list().back().vm_state_size, size);
     EXPECT_TRUE(list().back().has_state_digest);
     VARVE_MUST(image_->write(512 * blobs.size(), pattern(5000, 3)));
