@@ -1,0 +1,69 @@
+#include <varve/check.h>
+
+#include "capi/call.h"
+#include "capi/structs.h"
+
+using namespace varve;
+using namespace varve::capi;
+
+static_assert(VARVE_SEVERITY_FAILURE == static_cast<int>(Severity::failure));
+
+namespace {
+
+void tell(const varve_check_options& options, const std::vector<Finding>& findings) noexcept {
+  if (options.finding == nullptr) {
+    return;
+  }
+  for (const Finding& finding : findings) {
+    varve_finding told = {};
+    told.size = sizeof(told);
+    told.rule = corruption_name(finding.reason);
+    told.severity = static_cast<uint32_t>(finding.severity);
+    told.table = static_cast<uint32_t>(finding.table);
+    told.offset = finding.offset;
+    told.host_offset = finding.host_offset;
+    told.found = finding.found;
+    told.expected = finding.expected;
+    options.finding(options.owner, &told);
+  }
+}
+
+varve_check_report report_of(const CheckReport& from) noexcept {
+  varve_check_report report = {};
+  report.leaks = from.leaks;
+  report.corruptions = from.corruptions;
+  report.failures = from.failures;
+  report.total_clusters = from.total_clusters;
+  report.allocated_clusters = from.allocated_clusters;
+  report.fragmented_clusters = from.fragmented_clusters;
+  report.compressed_clusters = from.compressed_clusters;
+  report.image_end_offset = from.image_end_offset;
+  return report;
+}
+
+}  // namespace
+
+varve_code varve_check(varve_image* image, const varve_check_options* given,
+                       varve_check_report* report, varve_error* error) {
+  return call(engine_of(image), Call::blocking, error, [&]() -> Result<void> {
+    VARVE_TRY(check_target(report, "varve_check_report"));
+    const auto options = VARVE_TRY(read_struct(given, "varve_check_options"));
+    VARVE_TRY(check_flags(options.flags, 0, "varve_check_options.flags"));
+    CheckOptions wanted;
+    std::atomic<bool> is_cancelled = false;
+    wanted.memory_bytes = value_or<std::size_t>(options.memory_bytes, wanted.memory_bytes);
+    wanted.findings_max = value_or<std::size_t>(options.findings_max, wanted.findings_max);
+    wanted.cancel = &is_cancelled;
+    if (options.progress != nullptr) {
+      wanted.progress = [&](std::uint64_t done, std::uint64_t total) {
+        if (options.progress(options.owner, done, total) != 0) {
+          is_cancelled = true;
+        }
+      };
+    }
+    const CheckReport found = VARVE_TRY(check(*image->image, wanted));
+    tell(options, found.findings);
+    write_struct(report, report_of(found));
+    return {};
+  });
+}
