@@ -36,8 +36,8 @@ struct DiffSide {
 
 // Visits, in order, the ranges of `to`'s disk that may differ from `from`'s; neighbours are joined.
 // Bytes beyond the end of `from`'s disk count as zeros. An error of the visitor ends the walk and
-// is the result. Errors: not_found, unsupported (raw image, external data file), corrupt, io,
-// no_memory.
+// is the result. A snapshot cannot be deleted meanwhile. Errors: not_found, busy (it is being
+// deleted), unsupported (raw image, external data file), corrupt, io, no_memory.
 Result<void> for_each_difference(
     Image& image, DiffSide from, DiffSide to,
     const std::function<Result<void>(const DiffRange&)>& visit) noexcept;

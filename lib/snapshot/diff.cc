@@ -8,18 +8,21 @@
 #include "base/try.h"
 #include "meta/ask.h"
 #include "snapshot/control_operation.h"
+#include "snapshot/snapshot_image.h"
 
 namespace varve {
 namespace {
 
 // One disk as its tables show it.
 struct Tree {
+  std::unique_ptr<SnapshotInUse> in_use;
   std::vector<std::uint64_t> l1;
   HostOffset where;
   std::uint64_t size = 0;
 };
 
-Result<Tree> load_tree(Metadata& metadata, DiffSide side) {
+Result<Tree> load_tree(Qcow2Image& image, DiffSide side) {
+  const Metadata& metadata = image.metadata();
   Tree tree;
   if (side.index == DiffSide::kNow) {
     tree.l1 = metadata.l1.entries();
@@ -30,8 +33,12 @@ Result<Tree> load_tree(Metadata& metadata, DiffSide side) {
   if (side.index >= metadata.snapshots.entries.size()) {
     return failure(ErrorCode::not_found, "there is no such snapshot");
   }
-  const SnapshotEntry& entry = metadata.snapshots.entries[side.index];
-  tree.l1 = VARVE_TRY(load_snapshot_l1(metadata, entry));
+  const SnapshotEntry entry = metadata.snapshots.entries[side.index];
+  if (image.snapshot_in_deletion == entry.l1_offset) {
+    return failure(ErrorCode::busy, "the snapshot is being deleted");
+  }
+  tree.in_use = std::make_unique<SnapshotInUse>(image, entry);
+  tree.l1 = VARVE_TRY(load_snapshot_l1(image.metadata(), entry));
   tree.where = entry.l1_offset;
   tree.size = entry.disk_size;
   return tree;
@@ -204,8 +211,8 @@ Result<void> for_each_difference(
   try {
     Metadata& metadata = core->metadata();
     Ranges ranges(visit);
-    Tree from_tree = VARVE_TRY(load_tree(metadata, from));
-    Tree to_tree = VARVE_TRY(load_tree(metadata, to));
+    Tree from_tree = VARVE_TRY(load_tree(*core, from));
+    Tree to_tree = VARVE_TRY(load_tree(*core, to));
     return Comparison(metadata, std::move(from_tree), std::move(to_tree), ranges).run();
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot compare the disks");

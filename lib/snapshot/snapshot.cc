@@ -217,9 +217,10 @@ Result<void> rename_snapshot(Image& image, std::size_t index, std::string_view n
 Result<std::unique_ptr<Image>> open_snapshot(Image& image, std::size_t index) noexcept {
   return without_exceptions([&]() -> Result<std::unique_ptr<Image>> {
     Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    const SnapshotEntry* entry = VARVE_TRY(readable_entry_at(*core, index));
-    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), *entry));
-    return std::make_unique<Image>(std::make_unique<SnapshotImage>(*core, *entry, std::move(l1)));
+    const SnapshotEntry entry = *VARVE_TRY(readable_entry_at(*core, index));
+    const SnapshotInUse in_use(*core, entry);
+    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), entry));
+    return std::make_unique<Image>(std::make_unique<SnapshotImage>(*core, entry, std::move(l1)));
   });
 }
 

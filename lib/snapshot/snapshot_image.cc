@@ -57,9 +57,15 @@ class SnapshotImage::Read final : private Waiter {
   RangeReader reader_;
 };
 
+SnapshotInUse::~SnapshotInUse() {
+  std::vector<HostOffset>& open = image_->open_snapshots;
+  open.erase(std::find(open.begin(), open.end(), l1_offset_));
+}
+
 SnapshotImage::SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry,
                              std::vector<std::uint64_t> l1)
     : owner_(&owner),
+      in_use_(owner, entry),
       size_(entry.disk_size),
       state_begin_(owner.metadata().geometry.l1_entries_for(entry.disk_size) *
                    owner.metadata().geometry.l2_coverage()),
@@ -77,13 +83,10 @@ SnapshotImage::SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry,
     reads_.push_back(std::make_unique<Read>(*this));
     free_.push_back(reads_.back().get());
   }
-  owner.open_snapshots.push_back(entry.l1_offset);
 }
 
 SnapshotImage::~SnapshotImage() {
   VARVE_ASSERT(free_.size() == reads_.size());
-  std::vector<HostOffset>& open = owner_->open_snapshots;
-  open.erase(std::find(open.begin(), open.end(), l1_.offset()));
 }
 
 ReadSource SnapshotImage::source(bool with_backing) noexcept {

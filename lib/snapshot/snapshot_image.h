@@ -11,6 +11,24 @@
 
 namespace varve {
 
+// Keeps a snapshot from being deleted while it is being read (H4). Whoever waits works on a copy of
+// the entry: the table it stands in changes meanwhile.
+class SnapshotInUse {
+ public:
+  // Throws std::bad_alloc.
+  SnapshotInUse(Qcow2Image& image, const SnapshotEntry& entry)
+      : image_(&image), l1_offset_(entry.l1_offset) {
+    image.open_snapshots.push_back(l1_offset_);
+  }
+  ~SnapshotInUse();
+  SnapshotInUse(const SnapshotInUse&) = delete;
+  SnapshotInUse& operator=(const SnapshotInUse&) = delete;
+
+ private:
+  Qcow2Image* image_;
+  HostOffset l1_offset_;
+};
+
 class SnapshotImage final : public ImageCore {
  public:
   // `owner` outlives this. The snapshot cannot be deleted meanwhile (H4).
@@ -39,6 +57,7 @@ class SnapshotImage final : public ImageCore {
   [[nodiscard]] ReadSource source(bool with_backing) noexcept;
 
   Qcow2Image* owner_;
+  SnapshotInUse in_use_;
   std::uint64_t size_;
   std::uint64_t state_begin_;  // Guest address of the first byte of machine state.
   L1Table l1_;

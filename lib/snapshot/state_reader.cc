@@ -145,8 +145,10 @@ Result<std::unique_ptr<StateReader>> StateReader::open(Image& image, std::size_t
     return failure(ErrorCode::busy, "the snapshot is being deleted");
   }
   try {
-    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), entries[index]));
-    auto implementation = std::make_unique<Implementation>(*core, entries[index], std::move(l1));
+    const SnapshotEntry entry = entries[index];
+    const SnapshotInUse in_use(*core, entry);
+    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), entry));
+    auto implementation = std::make_unique<Implementation>(*core, entry, std::move(l1));
     VARVE_TRY(implementation->load());
     return std::make_unique<StateReader>(std::move(implementation));
   } catch (const std::bad_alloc&) {

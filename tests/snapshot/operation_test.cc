@@ -4,114 +4,13 @@
 #include <functional>
 
 #include <gtest/gtest.h>
-#include <varve/snapshot_operation.h>
+#include <varve/diff.h>
 
 #include "sim/delay_storage.h"
-#include "sim/trace_storage.h"
-#include "snapshot/snapshot_ground.h"
+#include "snapshot/operation_ground.h"
 
 namespace varve::testing {
 namespace {
-
-constexpr std::uint32_t kClusterBytes = 4096;
-constexpr std::uint64_t kTableCovers = std::uint64_t{kClusterBytes} / 8 * kClusterBytes;
-
-// A walk takes a quarter of them at a time.
-constexpr std::uint64_t kCachedTables = 64;
-
-using Operation = std::unique_ptr<SnapshotOperation>;
-
-// A guest request that remembers its end.
-struct GuestRequest {
-  BlockRequest request;
-  IoVector vector;
-  ByteVector bytes;
-  std::optional<Result<void>> result;
-
-  GuestRequest(Image& image, BlockOperation operation, std::uint64_t offset, std::uint64_t length,
-               std::byte value = std::byte{0})
-      : bytes(operation == BlockOperation::flush ? 0 : length, value) {
-    vector = {bytes.data(), bytes.size()};
-    request.operation = operation;
-    request.offset = offset;
-    request.length = length;
-    request.vectors = &vector;
-    request.vector_count = bytes.empty() ? 0 : 1;
-    request.owner = this;
-    request.complete = [](BlockRequest& done, const Result<void>& outcome) {
-      static_cast<GuestRequest*>(done.owner)->result.emplace(outcome);
-    };
-    image.submit(request);
-  }
-  GuestRequest(const GuestRequest&) = delete;
-  GuestRequest& operator=(const GuestRequest&) = delete;
-};
-
-class OperationTest : public SnapshotGround {
- protected:
-  // A disk with one cluster written in each of its tables; flushed, traced from here on.
-  void make_tables(std::uint64_t tables, const std::function<void(CreateOptions&)>& change = {}) {
-    CreateOptions options = options_of(tables * kTableCovers, kClusterBytes);
-    if (change) {
-      change(options);
-    }
-    make(options);
-    write_each(std::byte{1});
-    reopen_traced();
-  }
-  void reopen_traced() {
-    VARVE_MUST(image_->close());
-    image_.reset();
-    trace_.clear();
-    auto storage = std::make_unique<sim::TraceStorage>(
-        std::make_unique<sim::SimStorage>(*engine_, disk_), trace_);
-    OpenOptions options;
-    options.writable = true;
-    options.l2_cache_bytes = kCachedTables * kClusterBytes;
-    auto opened = Image::open(std::move(storage), "/lab", options);
-    VARVE_MUST(opened);
-    image_ = std::move(*opened);
-    trace_.clear();
-  }
-  [[nodiscard]] std::uint64_t tables() const { return image_->size() / kTableCovers; }
-  void write_at(std::uint64_t table, std::byte value, std::uint64_t cluster = 0) {
-    const ByteVector bytes(kClusterBytes, value);
-    VARVE_MUST(image_->write(table * kTableCovers + cluster * kClusterBytes, bytes));
-  }
-  void write_each(std::byte value) {
-    for (std::uint64_t table = 0; table < tables(); ++table) {
-      write_at(table, value);
-    }
-    VARVE_MUST(image_->flush());
-  }
-  static void expect_each(Image& image, std::byte value) {
-    ByteVector bytes(kClusterBytes);
-    for (std::uint64_t at = 0; at < image.size(); at += kTableCovers) {
-      VARVE_MUST(image.read(at, bytes));
-      ASSERT_EQ(bytes, ByteVector(kClusterBytes, value)) << "table " << at / kTableCovers;
-    }
-  }
-  void expect_snapshot(std::size_t index, std::byte value) {
-    auto snapshot = open_snapshot(*image_, index);
-    VARVE_MUST(snapshot);
-    expect_each(**snapshot, value);
-    VARVE_MUST((*snapshot)->close());
-  }
-  Operation start(const char* name, const OperationOptions& options = {}) {
-    SnapshotCreateOptions wishes;
-    wishes.name = name;
-    auto operation = start_create(*image_, wishes, options);
-    EXPECT_TRUE(operation.has_value()) << describe(operation.error());
-    return operation ? std::move(*operation) : nullptr;
-  }
-  void run_polls(unsigned count) {
-    for (unsigned i = 0; i < count; ++i) {
-      engine_->poll();
-    }
-  }
-
-  sim::Trace trace_;
-};
 
 TEST_F(OperationTest, AFrozenDiskIsPublishedWhileTheGuestGoesOn) {
   make_tables(8);
@@ -357,6 +256,40 @@ TEST_F(OperationTest, ASecondOperationWaitsOrIsBusy) {
   ASSERT_EQ(list().size(), 1u);
   EXPECT_EQ(list()[0].name, "four");
   check();
+}
+
+// Goal: a snapshot that is just being opened is there until it is closed, whatever happens to the
+// table meanwhile. Method: opened after each number of polls of a creation with a deletion of the
+// snapshot queued behind it.
+TEST_F(OperationTest, ASnapshotBeingOpenedStays) {
+  bool was_deleted = false;
+  for (unsigned polls = 0; !was_deleted && !HasFailure(); ++polls) {
+    SCOPED_TRACE("after " + std::to_string(polls) + " polls");
+    make_tables(3);
+    take("one");
+    const Operation create = start("two");
+    auto deletion = start_delete(*image_, 0, {.wait_for_turn = true});
+    VARVE_MUST(deletion);
+    run_polls(polls);
+    was_deleted = list().size() == 1 && create->is_done();
+    auto snapshot = was_deleted ? Result<std::unique_ptr<Image>>(std::unique_ptr<Image>())
+                                : open_snapshot(*image_, 0);
+    if (!snapshot) {
+      EXPECT_EQ(snapshot.error().code, ErrorCode::busy) << describe(snapshot.error());
+    }
+    VARVE_MUST(create->wait());
+    const Result<void> deleted = (*deletion)->wait();
+    if (snapshot && *snapshot != nullptr) {
+      EXPECT_EQ(deleted.error().code, ErrorCode::busy);
+      expect_each(**snapshot, std::byte{1});
+      VARVE_MUST((*snapshot)->close());
+      snapshot->reset();
+      EXPECT_EQ(diff_snapshots(*image_, {.index = 0}, {.index = 1}).value().size(), 0u);
+    } else {
+      VARVE_MUST(deleted);
+    }
+    check(false);
+  }
 }
 
 TEST_F(OperationTest, ASnapshotInDeletionCannotBeOpenedNorAnOpenOneDeleted) {
