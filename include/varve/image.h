@@ -175,8 +175,10 @@ class Image {
   Result<void> discard(std::uint64_t offset, std::uint64_t length) noexcept;
   Result<void> flush() noexcept;
 
-  // Makes the disk larger. Blocking; durable on return. Errors: unsupported (shrinking),
-  // out_of_range (beyond the format's limit), no_space, and those of write.
+  // Makes the disk larger. Blocking; durable on return. Snapshot operations go on beside it: a
+  // snapshot that is frozen has the size its disk had then; only while an apply switches does this
+  // wait. Errors: unsupported (shrinking), out_of_range (beyond the format's limit), no_space, and
+  // those of write.
   Result<void> grow(std::uint64_t new_size,
                     Preallocation preallocation = Preallocation::off) noexcept;
 

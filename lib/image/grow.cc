@@ -1,8 +1,13 @@
 // Making a disk larger: straight-line code behind the closed gate.
+//
+// It is a guest's request, not a control operation: a creation or a deletion goes on beside it,
+// except that its flush rounds wait until the L1 is in its place again. A creation that freezes
+// meanwhile takes the size and the slots there were before.
 
 #include <algorithm>
 #include <cstddef>
 #include <new>
+#include <utility>
 
 #include "base/failure.h"
 #include "base/try.h"
@@ -229,45 +234,72 @@ class Growth {
 
 }  // namespace
 
-Result<void> Qcow2Image::grow(std::uint64_t new_size, Preallocation preallocation) noexcept {
-  new_size = round_up(std::min(new_size, kHostOffsetEnd), kSectorBytes);
-  if (!metadata_->is_writable) {
-    return failure(ErrorCode::read_only, "the image is open read-only");
+// An apply between closing the gate and the header's switch has the disk to itself: growing waits
+// for it like any request.
+void Qcow2Image::begin_growth() noexcept {
+  while (is_gate_closed_ || metadata_->are_flushes_held()) {
+    file_->engine().wait();
   }
-  if (new_size < size()) {
+  is_growing_ = true;
+  size_before_growth_ = size();
+  close_gate_and_wait();
+}
+
+void Qcow2Image::end_growth() noexcept {
+  is_growing_ = false;
+  open_gate();
+  if (growth_waiter_ != nullptr) {
+    metadata_->defer(*std::exchange(growth_waiter_, nullptr), {});
+  }
+}
+
+namespace {
+
+Result<void> validate_growth(const Qcow2Image& image, std::uint64_t new_size) noexcept {
+  const Metadata& metadata = image.metadata();
+  if (new_size < image.size()) {
     return failure(ErrorCode::unsupported, "disks are not made smaller");
   }
-  const std::uint64_t size_max = (kL1BytesMax / 8) * metadata_->geometry.l2_coverage();
+  const std::uint64_t size_max = (kL1BytesMax / 8) * metadata.geometry.l2_coverage();
   if (new_size > size_max) {
     Error error = failure(ErrorCode::out_of_range, "size is too large for this cluster_size");
     error.value = new_size;
     error.limit = size_max;
     return error;
   }
-  if (metadata_->commit.is_poisoned()) {
+  if (metadata.commit.is_poisoned()) {
     return failure(ErrorCode::poisoned, "an earlier flush failed; reopen the image");
   }
-  if (new_size == size()) {
-    return {};
-  }
-  for (const SnapshotEntry& entry : metadata_->snapshots.entries) {
-    if (!entry.has_disk_size) {
+  for (const SnapshotEntry& entry : metadata.snapshots.entries) {
+    if (!entry.has_disk_size && new_size != image.size()) {
       return failure(ErrorCode::unsupported,
                      "a snapshot does not record its disk's size: it would change with this one");
     }
   }
-  if (!metadata_->control.try_take()) {
-    return failure(ErrorCode::busy, "another control operation is under way");
+  return {};
+}
+
+}  // namespace
+
+Result<void> Qcow2Image::grow(std::uint64_t new_size, Preallocation preallocation) noexcept {
+  new_size = round_up(std::min(new_size, kHostOffsetEnd), kSectorBytes);
+  if (is_closed_ || is_growing_) {
+    return failure(is_closed_ ? ErrorCode::invalid_argument : ErrorCode::busy,
+                   is_closed_ ? "the image is closed" : "the disk is growing already");
   }
-  close_gate_and_wait();
-  Result<void> result;
-  try {
-    result = Growth(*this, new_size).run(preallocation);
-  } catch (const std::bad_alloc&) {
-    result = failure(ErrorCode::no_memory, "cannot grow the disk");
+  if (!metadata_->is_writable) {
+    return failure(ErrorCode::read_only, "the image is open read-only");
   }
-  metadata_->give_back_control();
-  open_gate();
+  begin_growth();
+  Result<void> result = validate_growth(*this, new_size);
+  if (result && new_size != size()) {
+    try {
+      result = Growth(*this, new_size).run(preallocation);
+    } catch (const std::bad_alloc&) {
+      result = failure(ErrorCode::no_memory, "cannot grow the disk");
+    }
+  }
+  end_growth();
   return result;
 }
 

@@ -80,6 +80,16 @@ class Qcow2Image final : public ImageCore {
   // A control operation's own request, unchecked, while the gate is closed.
   void submit_behind_gate(BlockRequest& request) noexcept;
 
+  // The disk is being made larger, beside whatever control operation is under way: the gate is
+  // closed and rounds may leave the L1 out. Who needs either waits until that is over; one waiter,
+  // since control operations take turns.
+  [[nodiscard]] bool is_growing() const noexcept { return is_growing_; }
+  void wait_for_growth(Waiter& waiter) noexcept { growth_waiter_ = &waiter; }
+  // The size that counts until a growth under way is durable.
+  [[nodiscard]] std::uint64_t settled_size() const noexcept {
+    return is_growing_ ? size_before_growth_ : size();
+  }
+
   // Control operations under way or waiting for their turn. Closing abandons them, and waits until
   // they have ended.
   List<ControlTask> control_tasks;
@@ -99,6 +109,8 @@ class Qcow2Image final : public ImageCore {
   void start_queued() noexcept;
   void wait_until_idle() noexcept;
   void end_control_tasks() noexcept;
+  void begin_growth() noexcept;
+  void end_growth() noexcept;
   [[nodiscard]] Operation* choose(const BlockRequest& request, const Result<void>& valid) noexcept;
   [[nodiscard]] bool can_start() const noexcept {
     return !is_gate_closed_ && in_flight_ < config_.operations_max;
@@ -120,6 +132,9 @@ class Qcow2Image final : public ImageCore {
   bool is_gate_closed_ = false;
   bool is_closed_ = false;
   Waiter* gate_waiter_ = nullptr;
+  bool is_growing_ = false;
+  std::uint64_t size_before_growth_ = 0;
+  Waiter* growth_waiter_ = nullptr;
 };
 
 // What a map says of a range. Blocking.

@@ -226,7 +226,8 @@ Answer<HostCluster> ClusterStore::reserve_run(std::uint64_t count) noexcept {
   if (const Result<void> vacant = check_vacant({first, count}); !vacant) {
     return vacant.error();
   }
-  reservation_ = append_;
+  reservation_ = std::min(reservation_, append_);
+  ++reservations_;
   append_ += count;
   return first;
 }

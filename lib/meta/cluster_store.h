@@ -72,8 +72,12 @@ class ClusterStore {
   // Claims a part of a reservation that lies in one refcount block. Returns how many clusters from
   // `first` are done.
   [[nodiscard]] Answer<std::uint64_t> claim_reserved(ClusterRun run) noexcept;
-  // The reservation is claimed, or given up. One at a time: control operations take turns.
-  void end_reservation() noexcept { reservation_ = kNoOffer; }
+  // The reservation is claimed, or given up. A control operation and a growth of the disk may have
+  // one each.
+  void end_reservation() noexcept {
+    VARVE_ASSERT(reservations_ != 0);
+    reservation_ = --reservations_ == 0 ? kNoOffer : reservation_;
+  }
 
   // Adds one reference to each cluster of a run inside one refcount block. REQUIRES: counted
   // already. Errors: out_of_range (overflow; nothing changed), corrupt.
@@ -158,8 +162,10 @@ class ClusterStore {
   // For each refcount block the lowest place a free cluster may be found, or kNoOffer.
   static constexpr std::uint64_t kNoOffer = ~std::uint64_t{0};
   std::vector<std::uint64_t> offers_;
-  // First cluster set aside and not yet counted: the search for free ones stops before it.
+  // First cluster set aside and not yet counted: the search for free ones stops before it, until
+  // all that was set aside is claimed.
   std::uint64_t reservation_ = kNoOffer;
+  unsigned reservations_ = 0;
   std::uint64_t lowest_offer_ = 0;  // No block below this one has an offer.
   std::vector<Drop> waiting_;
   std::vector<Drop> riding_;

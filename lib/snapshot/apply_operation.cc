@@ -146,6 +146,9 @@ ControlOperation::Progress ApplyOperation::share() noexcept {
 }
 
 ControlOperation::Progress ApplyOperation::close_gate() noexcept {
+  if (outlast_growth() == Progress::wait) {
+    return Progress::wait;
+  }
   return once([this] {
     is_gate_closed_ = true;
     pause_.emplace();

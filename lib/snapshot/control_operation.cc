@@ -258,7 +258,19 @@ ControlOperation::Progress ControlOperation::do_first_write() noexcept {
   return Progress::wait;
 }
 
+// While the disk grows there is no telling whether a round writes the L1, and the gate is taken.
+ControlOperation::Progress ControlOperation::outlast_growth() noexcept {
+  if (is_started_ || !image_->is_growing()) {
+    return Progress::next;
+  }
+  image_->wait_for_growth(*this);
+  return Progress::wait;
+}
+
 ControlOperation::Progress ControlOperation::flush_round() noexcept {
+  if (outlast_growth() == Progress::wait) {
+    return Progress::wait;
+  }
   return once([this] { metadata_->commit.flush(*this); });
 }
 

@@ -103,6 +103,8 @@ class ControlOperation : public SnapshotOperation, protected Waiter, private Con
   Progress ask(const Answer<Nothing>& answer) noexcept;
   Progress fail(const Error& error) noexcept;
   Progress do_first_write() noexcept;
+  // Waits while the disk is being made larger; this step begins only then.
+  Progress outlast_growth() noexcept;
   Progress flush_round() noexcept;
   // Counts, and flags in tables nobody else changes, are in the file; not durable yet.
   Progress write_early() noexcept;

@@ -154,7 +154,7 @@ Result<void> CreateOperation::freeze() noexcept {
   const Stopwatch watch;
   L1Table& l1 = metadata().l1;
   const std::uint64_t entries = std::min<std::uint64_t>(
-      l1.size(), metadata().geometry.l1_entries_for(metadata().header.virtual_size));
+      l1.size(), metadata().geometry.l1_entries_for(image().settled_size()));
   try {
     frozen_.resize(entries);
     added_.assign(entries, false);
@@ -168,7 +168,7 @@ Result<void> CreateOperation::freeze() noexcept {
       l1.set(slot, entry.without_copied());
     }
   }
-  entry_.disk_size = metadata().header.virtual_size;
+  entry_.disk_size = image().settled_size();
   // What the guest drops from the frozen tree from here on is owed until the tree has its own
   // references.
   metadata().store.hold_drops();
