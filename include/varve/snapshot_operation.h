@@ -89,7 +89,8 @@ class SnapshotOperation {
   virtual void cancel() noexcept = 0;
 
   // Runs the engine until the phase is reached or passed. Errors: the result, when the operation
-  // ends before; invalid_argument when it stands still, waiting for freeze() or publish().
+  // ends before; invalid_argument when it stands still, waiting for freeze() or publish(); busy
+  // when it is queued behind one that does (it stays queued: nothing but that call helps).
   Result<void> wait_for(SnapshotPhase phase) noexcept;
   // Runs the engine until done; the result.
   Result<void> wait() noexcept { return wait_for(SnapshotPhase::done); }
@@ -98,6 +99,8 @@ class SnapshotOperation {
   explicit SnapshotOperation(Engine& engine) noexcept : engine_(&engine) {}
   // Stepwise and waiting for the caller.
   [[nodiscard]] virtual bool is_standing() const noexcept = 0;
+  // Waiting for its turn behind an operation that is.
+  [[nodiscard]] virtual bool is_behind_standing() const noexcept = 0;
 
  private:
   Engine* engine_;

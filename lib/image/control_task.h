@@ -11,6 +11,8 @@ class ControlTask : public ListNode<ControlTask> {
   // The image is being closed: undoes what can be undone. The task leaves the image's list when it
   // has ended.
   virtual void abandon() noexcept = 0;
+  // It stands still until its caller lets it go on, and nobody behind it has a turn before.
+  [[nodiscard]] virtual bool stands_still() const noexcept = 0;
 
  protected:
   ~ControlTask() = default;

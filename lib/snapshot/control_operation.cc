@@ -74,6 +74,19 @@ void ControlOperation::run_out() noexcept {
   }
 }
 
+bool ControlOperation::is_behind_standing() const noexcept {
+  if (stage_ != Stage::queued) {
+    return false;
+  }
+  const List<ControlTask>& tasks = image_->control_tasks;
+  for (const ControlTask* task = tasks.front(); task != nullptr; task = tasks.next(*task)) {
+    if (task->stands_still()) {
+      return true;
+    }
+  }
+  return false;
+}
+
 SnapshotProgress ControlOperation::progress() const noexcept {
   if (stage_ == Stage::running) {
     SnapshotProgress now = walked();

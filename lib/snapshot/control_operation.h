@@ -56,6 +56,7 @@ class ControlOperation : public SnapshotOperation, protected Waiter, private Con
  protected:
   enum class Progress : std::uint8_t { next, wait, failed };
   [[nodiscard]] bool is_standing() const noexcept final { return is_parked_; }
+  [[nodiscard]] bool is_behind_standing() const noexcept final;
 
   // The turn has come: takes what is needed from the image as it is now. Nothing is changed yet.
   virtual Result<void> take_up() = 0;
@@ -159,6 +160,7 @@ class ControlOperation : public SnapshotOperation, protected Waiter, private Con
 
   void resume(const Result<void>& result) noexcept override;
   void abandon() noexcept override { cancel(); }
+  [[nodiscard]] bool stands_still() const noexcept override { return is_parked_; }
   [[nodiscard]] Result<void> take_turn() noexcept;
   void turn_has_come() noexcept;
   void advance() noexcept;

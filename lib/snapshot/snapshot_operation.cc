@@ -17,6 +17,10 @@ Result<void> SnapshotOperation::wait_for(SnapshotPhase phase) noexcept {
     if (is_standing()) {
       return failure(ErrorCode::invalid_argument, "the operation waits for freeze() or publish()");
     }
+    if (is_behind_standing()) {
+      return failure(ErrorCode::busy,
+                     "the operation before this one waits for freeze() or publish()");
+    }
     engine_->wait();
   }
 }

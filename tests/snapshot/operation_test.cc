@@ -257,6 +257,32 @@ TEST_F(OperationTest, ASecondOperationWaitsOrIsBusy) {
   check();
 }
 
+// Goal: one thread that holds both is told, instead of waiting for itself.
+TEST_F(OperationTest, WaitingBehindAnOperationThatStandsStillIsRefused) {
+  make_tables(2);
+  const Operation first = start("one", {.stepwise = true});
+  const Operation second = start("two", {.wait_for_turn = true});
+  EXPECT_EQ(second->wait().error().code, ErrorCode::busy);
+  EXPECT_EQ(first->progress().phase, SnapshotPhase::ready);
+  VARVE_MUST(first->freeze());
+  EXPECT_EQ(second->wait_for(SnapshotPhase::preparing).error().code, ErrorCode::busy);
+  EXPECT_EQ(second->progress().phase, SnapshotPhase::queued);
+  VARVE_MUST(first->publish());
+  VARVE_MUST(second->wait());
+  VARVE_MUST(first->result());
+  EXPECT_EQ(list().size(), 2u);
+  auto standing = start_delete(*image_, 0, {.stepwise = true});
+  auto queued = start_apply(*image_, 1, {.wait_for_turn = true});
+  VARVE_MUST(standing);
+  VARVE_MUST(queued);
+  EXPECT_EQ((*queued)->wait().error().code, ErrorCode::busy);
+  (*standing)->cancel();  // Too late: it only goes on.
+  VARVE_MUST((*queued)->wait());
+  VARVE_MUST((*standing)->result());
+  EXPECT_EQ(list().size(), 1u);
+  check();
+}
+
 // Goal: a snapshot that is just being opened is there until it is closed, whatever happens to the
 // table meanwhile. Method: opened after each number of polls of a creation with a deletion of the
 // snapshot queued behind it.
