@@ -15,7 +15,7 @@
 #include "io/io_fixture.h"
 #include "io/loop_device.h"
 #include "io/sandbox.h"
-#include "model/qemu_img.h"
+#include "model/missing.h"
 
 namespace varve::testing {
 
@@ -95,7 +95,7 @@ inline void run_on(GroundKind kind, const std::function<void(Ground&)>& body) {
   }
   Ground ground(kind);
   if (!ground.has_place()) {
-    GTEST_SKIP() << "no loop device can be made here (it takes root and a free /dev/loop)";
+    VARVE_MISSING("no loop device can be made here (it takes root and a free /dev/loop)");
   }
   body(ground);
 }
@@ -109,10 +109,7 @@ inline const auto kNameGround = [](const auto& parameter) { return name_of(param
 #define VARVE_NEED_QEMU()                                                                      \
   do {                                                                                         \
     if (!::varve::model::has_program("qemu-img") || !::varve::model::has_program("qemu-io")) { \
-      if (::varve::model::programs_are_required()) {                                           \
-        FAIL() << "qemu-img or qemu-io is missing";                                            \
-      }                                                                                        \
-      GTEST_SKIP() << "qemu-img or qemu-io is missing";                                        \
+      VARVE_MISSING("qemu-img or qemu-io is missing");                                         \
     }                                                                                          \
   } while (false)
 

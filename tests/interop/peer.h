@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "model/qemu_img.h"
+#include "model/missing.h"
 
 namespace varve::interop {
 

@@ -14,6 +14,8 @@
 #include <varve/engine.h>
 #include <varve/storage.h>
 
+#include "model/missing.h"
+
 namespace varve::testing {
 
 using ByteVector = std::vector<std::byte>;

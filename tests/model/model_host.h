@@ -15,7 +15,19 @@
 
 namespace varve::model {
 
-enum class StorageKind : std::uint8_t { memory, delay, uring_file, threads_file, direct_file };
+enum class StorageKind : std::uint8_t {
+  memory,
+  delay,
+  uring_file,
+  automatic_file,
+  threads_file,
+  direct_file,
+  device,  // A loop device, past the page cache.
+  order,   // Simulated as delay, and the order of what is written is watched.
+};
+[[nodiscard]] constexpr bool is_simulated(StorageKind kind) noexcept {
+  return kind == StorageKind::memory || kind == StorageKind::delay || kind == StorageKind::order;
+}
 
 class ModelHost {
  public:
@@ -25,6 +37,8 @@ class ModelHost {
   [[nodiscard]] virtual Result<std::unique_ptr<Image>> open(DiscardMode discard) = 0;
   // The image's bytes while it is closed.
   [[nodiscard]] virtual sim::SparseBytes content() = 0;
+  // The first rule of order that was broken, where it is watched; else empty.
+  [[nodiscard]] virtual std::string violation() const { return {}; }
 };
 
 // Errors: unsupported where the machine has no io_uring or the folder no O_DIRECT (also from open).

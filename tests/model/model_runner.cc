@@ -16,7 +16,7 @@ constexpr unsigned kControlPerMille = 6;
 
 ModelRunner::ModelRunner(const ModelOptions& options)
     : options_(options), random_(options.seed), model_(options.geometry.create.size_bytes) {
-  if (options.storage != StorageKind::memory && options.storage != StorageKind::delay) {
+  if (!is_simulated(options.storage)) {
     model_.allow_torn_reads();
   }
   if (options_.size_max == 0) {
@@ -59,6 +59,7 @@ std::optional<std::string> ModelRunner::run() {
   }
   while (failure_.empty() && submitted_ < options_.operations) {
     step();
+    look_at_order();
   }
   drain();
   if (failure_.empty()) {
@@ -67,6 +68,7 @@ std::optional<std::string> ModelRunner::run() {
   if (image_ != nullptr && failure_.empty()) {
     close();
   }
+  look_at_order();
   if (failure_.empty()) {
     check_closed();
   }
@@ -81,6 +83,12 @@ std::optional<std::string> ModelRunner::run() {
     text += "  " + line + "\n";
   }
   return text;
+}
+
+void ModelRunner::look_at_order() {
+  if (const std::string violation = host_->violation(); !violation.empty()) {
+    fail(violation);
+  }
 }
 
 void ModelRunner::start() {

@@ -67,6 +67,7 @@ class ModelRunner {
     DiskModel model;
   };
 
+  void look_at_order();
   void start();
   void step();
   void submit(Slot& slot);

@@ -1,5 +1,6 @@
 // Goal: under any mix of overlapping requests, snapshots, growth and reopening an image is a disk.
-// Method: random operations against the image and a model of it at once (model/model_runner.h).
+// Method: random operations against the image and a model of it at once (model/model_runner.h), on
+// every storage; and again where the kernel refuses io_uring.
 //
 // VARVE_SEED chooses the operations, VARVE_MODEL_OPERATIONS how many there are per case,
 // VARVE_MODEL_DEPTH how many are in flight (1 tells a race from a plain mistake).
@@ -8,30 +9,48 @@
 #include <gtest/gtest.h>
 
 #include "base/units.h"
+#include "io/sandbox.h"
+#include "model/missing.h"
 #include "model/model_runner.h"
 
 namespace varve::model {
 namespace {
 
 constexpr std::uint64_t kOperationsPerCase = 5500;  // 100,000 and more over all cases.
+// Of these, what a case runs where it costs more or has been run already.
+constexpr std::uint64_t kCostlyShare = 8;
+constexpr std::uint64_t kRefusedShare = 20;
 
-class Model : public testing::TestWithParam<ModelOptions> {};
+class Model : public ::testing::TestWithParam<ModelOptions> {};
 
-TEST_P(Model, ImageIsADisk) {
-  ModelOptions options = GetParam();
+ModelOptions options_of(ModelOptions options, std::uint64_t share) {
   options.seed =
       sim::Random::mix(sim::seed_from_environment() ^ std::hash<std::string>{}(options.name));
-  options.operations = sim::environment_number("VARVE_MODEL_OPERATIONS", kOperationsPerCase);
+  options.operations =
+      sim::environment_number("VARVE_MODEL_OPERATIONS", kOperationsPerCase) / share;
   options.depth =
       static_cast<unsigned>(sim::environment_number("VARVE_MODEL_DEPTH", options.depth));
-  ModelRunner runner(options);
+  return options;
+}
+
+// How to see the same again, for the end of a message.
+std::string replay() {
+  const ::testing::TestInfo* const test = ::testing::UnitTest::GetInstance()->current_test_info();
+  return "replay: VARVE_SEED=" + std::to_string(sim::seed_from_environment()) +
+         " VARVE_MODEL_OPERATIONS=" +
+         std::to_string(sim::environment_number("VARVE_MODEL_OPERATIONS", kOperationsPerCase)) +
+         " bin/model_test --gtest_filter='" + test->test_suite_name() + "." + test->name() + "'";
+}
+
+TEST_P(Model, ImageIsADisk) {
+  const bool is_costly =
+      GetParam().storage == StorageKind::order || GetParam().storage == StorageKind::device;
+  ModelRunner runner(options_of(GetParam(), is_costly ? kCostlyShare : 1));
   const auto wrong = runner.run();
   if (runner.is_unsupported()) {
-    GTEST_SKIP() << "this machine has no such storage";
+    VARVE_MISSING("this machine has no such storage");
   }
-  ASSERT_FALSE(wrong) << *wrong << "replay: VARVE_SEED=" << sim::seed_from_environment()
-                      << " VARVE_MODEL_OPERATIONS=" << options.operations
-                      << " bin/model_test --gtest_filter='*ImageIsADisk/" << options.name << "'";
+  ASSERT_FALSE(wrong) << *wrong << replay();
 }
 
 ModelOptions make_case(const char* name, std::uint32_t cluster_bytes, std::uint64_t size_bytes,
@@ -81,11 +100,35 @@ std::vector<ModelOptions> model_cases() {
   add(make_case("Threads4k", 4096, 900 * kKiB, threads_file, 16));
   add(make_case("Direct512", 512, 150 * kKiB, direct_file, 16));
   add(make_case("Direct64k", 65536, 2 * kMiB, direct_file, 32));
+  add(make_case("Device4k", 4096, 900 * kKiB, device, 32));
+  add(make_case("Order512", 512, 60 * kKiB + 512, order, 16));
+  add(make_case("Order4k", 4096, 300 * kKiB, order, 32)).discard = DiscardMode::unmap;
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Model, testing::ValuesIn(model_cases()),
-                         [](const testing::TestParamInfo<ModelOptions>& parameter) {
+// In a child process, as in a container that denies the system call.
+TEST(ModelWithoutIoUring, ImageIsADisk) {
+  const int answer = testing::run_in_sandbox({{SYS_io_uring_setup, EPERM}}, [] {
+    bool is_good = !Engine::create({.backend = AioBackend::io_uring});
+    for (ModelOptions options : model_cases()) {
+      options = options_of(options, kRefusedShare);
+      options.ask_qemu = false;
+      if (options.storage == StorageKind::uring_file) {
+        options.storage = StorageKind::automatic_file;
+      }
+      ModelRunner runner(options);
+      if (const auto wrong = runner.run()) {
+        std::fprintf(stderr, "%s: %s", options.name.c_str(), wrong->c_str());
+        is_good = false;
+      }
+    }
+    return is_good ? 0 : 1;
+  });
+  EXPECT_EQ(answer, 0) << replay();
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Model, ::testing::ValuesIn(model_cases()),
+                         [](const ::testing::TestParamInfo<ModelOptions>& parameter) {
                            return parameter.param.name;
                          });
 

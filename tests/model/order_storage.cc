@@ -186,11 +186,20 @@ void OrderStorage::made_durable(const std::vector<std::uint64_t>& numbers) {
   if (!numbers.empty()) {
     refresh();
   }
-  // After the look: the flush that ended a life may have covered a write of the next one.
   for (const std::uint64_t i : written) {
-    sector(i).written = true;
-    sector(i).stale = false;
+    Sector& kept = sector(i);
+    // What the flush covered beside the drop belongs to the life it ended: the cluster was not free
+    // before (O7).
+    if (!kept.ended_now) {
+      kept.written = true;
+      kept.stale = false;
+    }
   }
+}
+
+bool OrderStorage::is_referenced(std::uint64_t index) const {
+  const std::uint64_t cluster = index * kSectorBytes / cluster_bytes_;
+  return cluster < references_.size() && references_[static_cast<std::size_t>(cluster)] > 0;
 }
 
 // Looks at the durable image again: what became unreachable is of another life from now on.
@@ -215,7 +224,9 @@ void OrderStorage::refresh() {
     Sector& kept = sectors_[static_cast<std::size_t>(i)];
     const bool reachable =
         i < report.reachable.size() && report.reachable[static_cast<std::size_t>(i)];
-    if (kept.reachable && !reachable) {
+    // A cluster kept behind zeros may have been written anew before the zeros are durable.
+    kept.ended_now = kept.reachable && !reachable && !is_referenced(i);
+    if (kept.ended_now) {
       kept.stale = true;
       kept.written = false;
     }
@@ -311,19 +322,36 @@ void OrderStorage::judge_metadata(const Change& change) {
   durable_.rollback(mark);
 }
 
+// Whether what is in the air overwrites zeros in place: the sector was fresh (O8), and the write
+// that came with its cluster is durable.
+bool OrderStorage::is_overwritten(const ReferenceReport& after, std::uint64_t index) {
+  const std::uint64_t cluster = index * kSectorBytes / cluster_bytes_;
+  const std::uint64_t first = cluster * cluster_bytes_ / kSectorBytes;
+  if (sector(index).stale || after.uses[static_cast<std::size_t>(cluster)] !=
+                                 static_cast<std::uint16_t>(ReferenceUse::data)) {
+    return false;
+  }
+  for (std::uint64_t i = first; i < first + cluster_bytes_ / kSectorBytes; ++i) {
+    if (sector(i).written) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // What a write makes reachable has to be there.
 void OrderStorage::judge_reachable(const ReferenceReport& after, IoTag tag) {
   for (std::uint64_t i = 0; i < after.reachable.size(); ++i) {
     if (!after.reachable[static_cast<std::size_t>(i)]) {
       continue;
     }
-    const Sector& kept = sector(i);
+    const Sector kept = sector(i);
     if (kept.reachable || kept.written) {
       continue;
     }
     const std::string where = std::string(io_tag_name(tag)) + " makes the sector at " +
                               std::to_string(i * kSectorBytes) + " reachable, ";
-    if (is_in_the_air(i)) {
+    if (is_in_the_air(i) && !is_overwritten(after, i)) {
       violate(rule_of_content(tag), where + "whose content is in the air");
     } else if (kept.stale) {
       violate("O8", where + "which holds bytes of another life");

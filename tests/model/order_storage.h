@@ -47,6 +47,7 @@ class OrderStorage final : public sim::DecoratorStorage {
     bool stale = false;    // Holds bytes of another life.
     bool written = false;  // A write of this life is durable.
     bool reachable = false;
+    bool ended_now = false;  // Became unreachable with the last flush.
   };
 
   void forwarded(Forwarded& part) override;
@@ -61,6 +62,8 @@ class OrderStorage final : public sim::DecoratorStorage {
   void violate(const char* rule, const std::string& what);
   [[nodiscard]] Sector& sector(std::uint64_t index);
   [[nodiscard]] bool is_in_the_air(std::uint64_t index) const;
+  [[nodiscard]] bool is_referenced(std::uint64_t index) const;
+  [[nodiscard]] bool is_overwritten(const ReferenceReport& after, std::uint64_t index);
 
   OrderRecord& record_;
   sim::SectorImage durable_;

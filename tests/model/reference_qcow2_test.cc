@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "model/qemu_img.h"
+#include "model/missing.h"
 #include "sim/random.h"
 
 namespace varve::model {
@@ -22,8 +22,7 @@ class ReferenceReader : public testing::TestWithParam<ImageCase> {
  protected:
   void SetUp() override {
     if (!has_program("qemu-img") || !has_program("qemu-io")) {
-      ASSERT_FALSE(programs_are_required()) << "qemu-img and qemu-io are required";
-      GTEST_SKIP() << "needs qemu-img and qemu-io";
+      VARVE_MISSING("qemu-img or qemu-io is missing");
     }
     path_ = folder_.file("image.qcow2");
     must({"qemu-img", "create", "-f", "qcow2", "-o", GetParam().options, path_, "1536K"});

@@ -13,7 +13,7 @@
 #include "image/qcow2_image.h"
 #include "io/io_fixture.h"
 #include "model/lab.h"
-#include "model/qemu_img.h"
+#include "model/missing.h"
 #include "sim/random.h"
 #include "sim/sim_disk.h"
 
@@ -104,14 +104,11 @@ class SnapshotGround : public ::testing::Test {
 };
 
 // Skips the test, or fails it under VARVE_REQUIRE, where qemu-img is missing.
-#define VARVE_NEED_QEMU_TOOLS()                      \
-  do {                                               \
-    if (!::varve::model::has_program("qemu-img")) {  \
-      if (::varve::model::programs_are_required()) { \
-        FAIL() << "qemu-img is missing";             \
-      }                                              \
-      GTEST_SKIP() << "qemu-img is missing";         \
-    }                                                \
+#define VARVE_NEED_QEMU_TOOLS()                     \
+  do {                                              \
+    if (!::varve::model::has_program("qemu-img")) { \
+      VARVE_MISSING("qemu-img is missing");         \
+    }                                               \
   } while (false)
 
 }  // namespace varve::testing

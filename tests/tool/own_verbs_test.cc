@@ -198,7 +198,7 @@ class EngineInUse : public SideBySide {
  protected:
   void SetUp() override {
     if (tool_path().empty()) {
-      GTEST_SKIP() << "the tool is not built";
+      VARVE_MISSING("the tool is not built");
     }
     image_ = temporary_.file("disk.qcow2");
     ASSERT_EQ(model::run_command({tool_path(), "create", "-q", "-f", "qcow2", image_, "1M"}).status,
@@ -223,7 +223,7 @@ class EngineInUse : public SideBySide {
 
 TEST_F(EngineInUse, IsIoUringWhereTheKernelHasIt) {
   if (!Engine::create({.backend = AioBackend::io_uring})) {
-    GTEST_SKIP() << "io_uring is refused here";
+    VARVE_MISSING("io_uring is refused here");
   }
   EXPECT_TRUE(is_told("io_uring"));
 }

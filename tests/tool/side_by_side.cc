@@ -70,14 +70,11 @@ std::string SideBySide::tool_path() {
 
 void SideBySide::SetUp() {
   if (tool_path().empty() || !std::filesystem::exists(tool_path())) {
-    if (model::programs_are_required()) {
-      FAIL() << "the tool is not built";
-    }
-    GTEST_SKIP() << "the tool is not built";
+    VARVE_MISSING("the tool is not built");
   }
   theirs_ = find_qemu();
   if (theirs_.empty()) {
-    GTEST_SKIP() << "there is no qemu-img of QEMU 10 (see VARVE_QEMU10)";
+    GTEST_SKIP() << "there is no qemu-img of QEMU 10: tests/run.sh says where it cannot be had";
   }
   ours_ = temporary_.file("ours");
   std::filesystem::create_directories(ours_);

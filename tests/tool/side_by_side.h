@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-#include "model/qemu_img.h"
+#include "model/missing.h"
 
 namespace varve::tool {
 
