@@ -103,6 +103,35 @@ TEST_P(Faults, OfAFlushPoison) {
   }
 }
 
+// O12: the mark fails, and is in the file all the same. Whoever asks again finds it there, and must
+// not take it for durable (OrderStorage sees to that).
+TEST(BitmapFaults, AMarkThatFailedButHappenedIsMadeDurableFirst) {
+  for (const ScenarioCase& parameter : scenario_cases()) {
+    if (!parameter.scenario.add_bitmap || !parameter.geometry.tiny_caches) {
+      continue;
+    }
+    SCOPED_TRACE(parameter.name());
+    FaultRun run(parameter);
+    std::string why;
+    if (!run.prepare(why)) {
+      ASSERT_EQ(why, "");
+      GTEST_SKIP() << "a program needed is missing";
+    }
+    for (const IoTag tag : {IoTag::bitmap, IoTag::header}) {
+      sim::FaultPlan plan;
+      sim::FaultRule rule;
+      rule.operation = StorageOperation::write;
+      rule.tag = tag;
+      rule.effect = sim::FaultEffect::torn;
+      rule.torn_bytes = 512;
+      plan.add(rule);
+      FaultRun::Counts counts;
+      EXPECT_EQ(run.run(plan, {}, counts).value_or(""), "") << io_tag_name(tag);
+      EXPECT_EQ(counts.hits, 1u) << io_tag_name(tag);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Scenarios, Faults, testing::ValuesIn(scenario_cases()),
                          [](const testing::TestParamInfo<ScenarioCase>& parameter) {
                            return parameter.param.name();
