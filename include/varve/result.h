@@ -85,8 +85,17 @@ class [[nodiscard]] Result<void> {
   using value_type = void;
   using error_type = Error;
 
-  Result() noexcept = default;
+  Result() noexcept : has_value_(true) {}
   Result(const Error& error) noexcept : error_(error), has_value_(false) {}
+
+  // Success is passed on all the time: only a failure copies the error.
+  Result(const Result& other) noexcept : has_value_(other.has_value_) { take(other); }
+  Result& operator=(const Result& other) noexcept {
+    has_value_ = other.has_value_;
+    take(other);
+    return *this;
+  }
+  ~Result() = default;
 
   [[nodiscard]] bool has_value() const noexcept { return has_value_; }
   explicit operator bool() const noexcept { return has_value_; }
@@ -96,8 +105,16 @@ class [[nodiscard]] Result<void> {
   [[nodiscard]] const Error& error() const noexcept { return error_; }
 
  private:
-  Error error_{};
-  bool has_value_ = true;
+  void take(const Result& other) noexcept {
+    if (!has_value_ && this != &other) {
+      std::construct_at(&error_, other.error_);
+    }
+  }
+
+  union {
+    Error error_;
+  };
+  bool has_value_;
 };
 
 }  // namespace varve

@@ -116,7 +116,8 @@ StorageExtent FileStorage::extent_at(std::uint64_t offset, std::uint64_t length)
 
 // --- From the caller to the system ---
 
-Result<void> FileStorage::check(const StorageRequest& request) const noexcept {
+Result<void> FileStorage::check(const StorageRequest& request,
+                                std::uint64_t size_bytes) const noexcept {
   const auto fail = [&](ErrorCode code, const char* what) {
     return failure_at(code, request.tag, request.offset, what);
   };
@@ -130,7 +131,7 @@ Result<void> FileStorage::check(const StorageRequest& request) const noexcept {
     return fail(ErrorCode::read_only, "the file is open for reading only");
   }
   const bool is_resize = request.operation == StorageOperation::resize;
-  const std::uint64_t length = is_resize ? 0 : request.size_bytes();
+  const std::uint64_t length = is_resize ? 0 : size_bytes;
   if (!range_fits(request.offset, length, kFileOffsetMax)) {
     return fail(ErrorCode::out_of_range, "beyond the largest possible file");
   }
@@ -145,7 +146,8 @@ Result<void> FileStorage::check(const StorageRequest& request) const noexcept {
   return {};
 }
 
-bool FileStorage::is_nothing_to_do(const StorageRequest& request) const noexcept {
+bool FileStorage::is_nothing_to_do(const StorageRequest& request,
+                                   std::uint64_t size_bytes) const noexcept {
   switch (request.operation) {
     case StorageOperation::flush:
       return !facts_.sync || facts_.capabilities.read_only;
@@ -158,7 +160,7 @@ bool FileStorage::is_nothing_to_do(const StorageRequest& request) const noexcept
       return round_up(request.offset, facts_.sector_bytes) >=
              round_down(request.offset + request.length, facts_.sector_bytes);
     default:
-      return request.size_bytes() == 0;
+      return size_bytes == 0;
   }
 }
 
@@ -186,8 +188,9 @@ FileStep FileStorage::first_step(const StorageRequest& request) const noexcept {
 void FileStorage::submit(StorageRequest& request) noexcept {
   ++in_flight_;
   FileRequest(request).reset(this, first_step(request));
-  const Result<void> valid = check(request);
-  if (!valid || is_nothing_to_do(request)) {
+  const std::uint64_t size_bytes = request.size_bytes();
+  const Result<void> valid = check(request, size_bytes);
+  if (!valid || is_nothing_to_do(request, size_bytes)) {
     --in_flight_;
     engine_.post(request, valid);
     return;

@@ -57,8 +57,10 @@ class FileStorage final : public Storage, private SystemFile, private WriteTrack
   WriteTracker::Range range_of(const StorageRequest& request) const noexcept override;
   void admitted(StorageRequest& request) noexcept override;
 
-  [[nodiscard]] Result<void> check(const StorageRequest& request) const noexcept;
-  [[nodiscard]] bool is_nothing_to_do(const StorageRequest& request) const noexcept;
+  [[nodiscard]] Result<void> check(const StorageRequest& request,
+                                   std::uint64_t size_bytes) const noexcept;
+  [[nodiscard]] bool is_nothing_to_do(const StorageRequest& request,
+                                      std::uint64_t size_bytes) const noexcept;
   [[nodiscard]] FileStep first_step(const StorageRequest& request) const noexcept;
   [[nodiscard]] bool is_direct_fit(const StorageRequest& request) const noexcept;
   void route(StorageRequest& request) noexcept;

@@ -237,7 +237,9 @@ void UringLoop::check_entered(int result) noexcept {
 }
 
 void UringLoop::submit() noexcept {
-  run_blocking_calls();
+  if (!blocking_calls_.empty()) {
+    run_blocking_calls();
+  }
   refill();
   if (io_uring_sq_ready(&ring_->uring) != 0) {
     check_entered(ring_->must_enter_to_see() ? io_uring_submit_and_get_events(&ring_->uring)
@@ -246,7 +248,9 @@ void UringLoop::submit() noexcept {
 }
 
 void UringLoop::collect() noexcept {
-  run_blocking_calls();
+  if (!blocking_calls_.empty()) {
+    run_blocking_calls();
+  }
   if (ring_->must_enter_to_see()) {
     check_entered(io_uring_get_events(&ring_->uring));
   }

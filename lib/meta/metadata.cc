@@ -222,7 +222,9 @@ void Metadata::leave_era(std::uint64_t era) noexcept {
   if (store.wants_round()) {
     commit.nudge();
   }
-  reclaimer.kick();
+  if (store.has_drops()) {
+    reclaimer.kick();
+  }
 }
 
 void Metadata::resume(const Result<void>& result) noexcept {
