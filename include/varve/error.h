@@ -43,6 +43,9 @@ struct [[nodiscard]] Error {
       kNoOffset;                    // Byte offset in the file (or in the disk, for guest requests).
   std::uint64_t value = kNoOffset;  // The offending field's value, where a limit was broken.
   std::uint64_t limit = kNoOffset;  // The limit it broke.
+  // Words of the image itself, printable and ended by a zero: the names of features that are not
+  // known here. Empty otherwise; cut where they are long.
+  char detail[64] = {};
 
   static constexpr std::uint64_t kNoOffset = ~std::uint64_t{0};
 };

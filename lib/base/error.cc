@@ -50,6 +50,11 @@ const char* io_tag_name(IoTag tag) noexcept {
 
 std::string describe(const Error& error) {
   std::string text = error.what;
+  if (error.detail[0] != '\0') {
+    text += " (";
+    text += error.detail;
+    text += ')';
+  }
   if (error.value != Error::kNoOffset) {
     text += ": ";
     text += std::to_string(error.value);

@@ -1,6 +1,7 @@
 #include "format/header.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <new>
 
 #include "base/checked.h"
@@ -178,7 +179,15 @@ Result<Header> Header::parse(ConstBytes cluster0) noexcept {
                       "the file ends inside the header cluster", cluster0.size(), needed);
   }
   try {
-    return parse_cluster(cluster0.first(needed));
+    Result<Header> header = parse_cluster(cluster0.first(needed));
+    if (!header && header.error().code == ErrorCode::unsupported &&
+        header.error().offset == offsetof(RawHeader, incompatible_features)) {
+      Error error = header.error();
+      const std::string names = describe_unknown_features(cluster0);
+      names.copy(error.detail, sizeof(error.detail) - 1);
+      return error;
+    }
+    return header;
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot allocate the header");
   }

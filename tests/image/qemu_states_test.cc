@@ -210,6 +210,8 @@ TEST(UnknownFeature, IncompatibleIsRefusedWithTheImagesOwnName) {
     ASSERT_FALSE(refused.has_value());
     EXPECT_EQ(refused.error().code, ErrorCode::unsupported) << describe(refused.error());
     EXPECT_EQ(refused.error().offset, offsetof(RawHeader, incompatible_features));
+    EXPECT_EQ(std::string(refused.error().detail), "time travel (bit 40)");
+    EXPECT_NE(describe(refused.error()).find("time travel"), std::string::npos);
   }
   EXPECT_EQ(Header::describe_unknown_features(head_of(ground.path())), "time travel (bit 40)");
 }

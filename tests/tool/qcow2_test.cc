@@ -40,6 +40,11 @@ io -c 'write -P 6 1M 3M' -c 'write -c -P 8 6M 2M' cl.qcow2
 for copy in corr dirty inc v4 cb l1; do cp b.qcow2 $copy.qcow2; done
 head -c 60 b.qcow2 >short.qcow2
 poke inc.qcow2 79 '\200'
+cp inc.qcow2 named.qcow2
+# Its own name for bit 0 becomes one for bit 7; bit 6 stays without a name.
+names=$(grep -abo 'dirty bit' named.qcow2 | head -n 1 | cut -d: -f1)
+poke named.qcow2 $((names - 1)) '\7'
+poke named.qcow2 79 '\300'
 poke corr.qcow2 79 '\2'
 poke dirty.qcow2 79 '\1'
 poke v4.qcow2 7 '\4'
@@ -110,6 +115,7 @@ TEST_F(Qcow2SideBySide, InfoSaysWhatQemuImgSays) {
       "qemu-img info --output=json dirty.qcow2",
       "qemu-img info corr.qcow2",
       "qemu-img info inc.qcow2",
+      "qemu-img info named.qcow2",
       "qemu-img info v4.qcow2",
       "qemu-img info cb.qcow2",
       "qemu-img info short.qcow2",

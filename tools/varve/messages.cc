@@ -1,8 +1,12 @@
 #include "messages.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
+#include <cstdint>
 #include <optional>
+#include <string_view>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -43,6 +47,30 @@ constexpr std::array<Words, 20> kHeaderWords = {{
     {Corruption::extension_beyond_header, "Header extension too large", false},
 }};
 
+// Names the image gives to features, "time travel (bit 40), bit 9", in qemu-img's words.
+std::string feature_words(std::string_view names) {
+  std::string text;
+  std::uint64_t nameless = 0;
+  while (!names.empty()) {
+    const std::string_view piece = names.substr(0, names.find(", "));
+    names.remove_prefix(std::min(names.size(), piece.size() + 2));
+    const std::size_t number = piece.rfind("bit ");
+    unsigned bit = 0;
+    if (number == 0 &&
+        std::from_chars(piece.data() + 4, piece.data() + piece.size(), bit).ec == std::errc() &&
+        bit < 64) {
+      nameless |= std::uint64_t{1} << bit;
+      continue;
+    }
+    text += text.empty() ? "" : ", ";
+    text += piece.substr(0, number == std::string_view::npos || number < 2 ? number : number - 2);
+  }
+  if (nameless != 0) {
+    text += fmt::format("{}Unknown incompatible feature: {:x}", text.empty() ? "" : ", ", nameless);
+  }
+  return text;
+}
+
 // Versions and features nobody here knows, told by the field of the header that asks for them.
 std::optional<std::string> unsupported_words(const Error& error) {
   constexpr std::uint64_t kVersionOffset = 4;
@@ -54,8 +82,7 @@ std::optional<std::string> unsupported_words(const Error& error) {
     return fmt::format("Unsupported qcow2 version {}", error.value);
   }
   if (error.offset == kIncompatibleOffset) {
-    return fmt::format("Unsupported qcow2 feature(s): Unknown incompatible feature: {:x}",
-                       error.value);
+    return "Unsupported qcow2 feature(s): " + feature_words(error.detail);
   }
   return std::nullopt;
 }
