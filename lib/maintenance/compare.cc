@@ -48,7 +48,7 @@ void on_complete(BlockRequest& request, const Result<void>& result) {
 }
 
 // What both images say about the stretch that begins where they were asked.
-struct Stretch {
+struct CommonStretch {
   std::uint64_t length = 0;
   std::array<bool, 2> zero = {false, false};
   bool status_differs = false;
@@ -68,7 +68,7 @@ class ComparisonRun {
   static std::uint64_t sectors_of(const Image& image) {
     return image.size() + (kSectorBytes - image.size() % kSectorBytes) % kSectorBytes;
   }
-  [[nodiscard]] Result<Stretch> look_at(std::uint64_t offset);
+  [[nodiscard]] Result<CommonStretch> look_at(std::uint64_t offset);
   [[nodiscard]] Result<void> fill_slots();
   [[nodiscard]] Result<void> start(Slot& slot);
   [[nodiscard]] Result<void> judge(Slot& slot);
@@ -86,7 +86,7 @@ class ComparisonRun {
   std::vector<Slot> slots_;  // A ring: the oldest chunk is at oldest_.
   std::size_t oldest_ = 0;
   std::size_t started_ = 0;
-  Stretch stretch_;
+  CommonStretch stretch_;
   std::uint64_t next_offset_ = 0;
 };
 
@@ -102,8 +102,8 @@ void ComparisonRun::fail_at(std::size_t index, std::uint64_t offset) {
   report_.failed_offset = offset;
 }
 
-Result<Stretch> ComparisonRun::look_at(std::uint64_t offset) {
-  Stretch stretch;
+Result<CommonStretch> ComparisonRun::look_at(std::uint64_t offset) {
+  CommonStretch stretch;
   stretch.length = std::min(end_ - offset, kRunMax);
   std::array<BlockStatus, 2> status;
   for (std::size_t i = 0; i < images_.size(); ++i) {

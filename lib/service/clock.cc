@@ -11,8 +11,6 @@
 namespace varve {
 namespace {
 
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
-
 struct Moment {
   std::tm fields{};
   unsigned microseconds = 0;

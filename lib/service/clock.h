@@ -1,11 +1,14 @@
 // The system's clocks, and moments as CIM writes them.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include <varve/service.h>
 
 namespace varve {
+
+inline constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 class SystemClock final : public Clock {
  public:

@@ -11,7 +11,7 @@
 namespace varve {
 namespace {
 
-MethodCode check_type(std::uint16_t type) noexcept {
+MethodCode check_collection_type(std::uint16_t type) noexcept {
   if (type == static_cast<std::uint16_t>(CollectionSnapshotType::standard)) {
     return MethodCode::completed;
   }
@@ -102,7 +102,8 @@ std::uint32_t CollectionSnapshotService::create_snapshot(CimText collection,
     if (found == nullptr || found->members.empty() || !settings) {
       return MethodCode::invalid_parameter;
     }
-    if (const MethodCode code = check_type(snapshot_type); code != MethodCode::completed) {
+    if (const MethodCode code = check_collection_type(snapshot_type);
+        code != MethodCode::completed) {
       return code;
     }
     const auto systems = systems_of(*core_, *found);

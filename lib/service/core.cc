@@ -15,7 +15,6 @@ namespace varve {
 namespace {
 
 constexpr unsigned kRetentionSecondsMin = 300;
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 constexpr std::uint64_t kNanosecondsPerMillisecond = 1'000'000;
 constexpr int kLockTurnMilliseconds = 20;  // Between two tries for an image's lock.
 

@@ -4,12 +4,12 @@
 
 #include "base/failure.h"
 #include "base/try.h"
+#include "service/clock.h"
 #include "service/image_set.h"
 
 namespace varve {
 namespace {
 
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 // Shares of PercentComplete: preparing, saving states, walking the tables.
 constexpr unsigned kPreparedPercent = 5;
 constexpr unsigned kSavedPercent = 50;

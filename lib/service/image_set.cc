@@ -4,11 +4,10 @@
 
 #include "base/failure.h"
 #include "base/try.h"
+#include "service/clock.h"
 
 namespace varve {
 namespace {
-
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 // The member's place now: other members' changes of the same image move it.
 Result<std::size_t> find_now(const SetMember& member) {

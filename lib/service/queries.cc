@@ -14,7 +14,6 @@
 namespace varve {
 namespace {
 
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 constexpr std::array kSupportedTypes = {VirtualSystemSnapshotType::full,
                                         VirtualSystemSnapshotType::disk};
 

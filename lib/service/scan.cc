@@ -6,11 +6,10 @@
 #include <varve/snapshot.h>
 
 #include "base/try.h"
+#include "service/clock.h"
 
 namespace varve {
 namespace {
-
-constexpr std::uint64_t kNanosecondsPerSecond = 1'000'000'000;
 
 // One image's entries, and which of them are snapshots of the system.
 struct ImageEntries {

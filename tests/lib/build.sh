@@ -3,22 +3,31 @@
 
 JOBS=$(nproc)
 
-# configure_and_build FOLDER CMAKE_OPTION...
+# configure_and_build FOLDER [CMAKE_OPTION...] [-- TARGET...]; without targets everything.
 configure_and_build() {
-  local folder=$1
+  local folder=$1 options=() targets=()
   shift
+  while [ $# -gt 0 ]; do
+    if [ "$1" = -- ]; then
+      shift
+      targets=(--target "$@")
+      break
+    fi
+    options+=("$1")
+    shift
+  done
   local launcher=()
   if command -v ccache >/dev/null; then
     launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi
   # Said outright: the quickstart builds in the same folder without tests.
   cmake -S . -B "$folder" -G Ninja -Wno-dev -DVARVE_BUILD_TESTS=ON -DVARVE_BUILD_BENCH=ON \
-    "${launcher[@]}" "$@" >"$folder.configure.log" 2>&1 ||
+    "${launcher[@]}" "${options[@]}" >"$folder.configure.log" 2>&1 ||
     {
       cat "$folder.configure.log"
       return 1
     }
-  cmake --build "$folder" -j "$JOBS" -- --quiet
+  cmake --build "$folder" -j "$JOBS" "${targets[@]}" -- --quiet
 }
 
 # run_ctest FOLDER CTEST_OPTION...

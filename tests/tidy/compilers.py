@@ -183,8 +183,8 @@ def check_clang_tidy(tree, build, cache):
         found = cache.get_or(parts, lambda: clang_tidy(tree, program, build, name))
         return [tuple(f) for f in found]
 
-    # Most time goes into the headers files share: neighbours are looked at as one first. What does
-    # not compile together, or is not clean, is looked at file by file.
+    # Most time goes into the headers files share: a folder's files are looked at as one first. What
+    # does not compile together, or is not clean, is looked at file by file.
     def check_group(group):
         if len(group) > 1:
             inputs = {}
@@ -197,28 +197,63 @@ def check_clang_tidy(tree, build, cache):
         return [finding for name in group for finding in check(name)]
 
     seen = set()
-    for finding in in_parallel(check_group, groups_of(names)):
+    for finding in in_parallel(check_group, groups_of(tree, names)):
         if finding not in seen:
             seen.add(finding)
             yield finding
 
 
-def groups_of(names, largest=8):
-    """Neighbours in one folder, a few at a time; one by one where VARVE_TIDY_ALONE is set."""
-    if environ.get("VARVE_TIDY_ALONE"):
-        return [[name] for name in names]
-    folders = {}
+def groups_of(tree, names, largest=24):
+    """Neighbours in one folder, many at a time; one by one where VARVE_TIDY_ALONE is set.
+
+    Explicit instantiations have to follow everything they instantiate: their files stay alone.
+    """
+    groups, folders = [], {}
     for name in names:
-        folders.setdefault(str(Path(name).parent), []).append(name)
-    return [members[i:i + largest] for members in folders.values()
-            for i in range(0, len(members), largest)]
+        if environ.get("VARVE_TIDY_ALONE") or "\ntemplate class " in tree.file(name).text:
+            groups.append([name])
+        else:
+            folders.setdefault(str(Path(name).parent), []).append(name)
+    return groups + [members[i:i + largest] for members in folders.values()
+                     for i in range(0, len(members), largest)]
+
+
+PRIVATE_NAME = re.compile(
+    r"^(?:(?:struct|class|enum class|enum) (\w+)\b(?!;)"
+    r"|(?:constexpr|const|inline|static)\b[^=({;\n]*?\b(\w+)(?:\[\w*\])?\s*[={;]"
+    r"|[\w:\[][\w:<>,&* \[\]]*?[ &*](\w+)\()", re.M)
+
+
+def private_names(text):
+    """What a file's unnamed namespaces define at their top level."""
+    regions = re.findall(r"^namespace \{\n(.*?)^\}  // namespace$", text, re.S | re.M)
+    return {name for region in regions for names in PRIVATE_NAME.findall(region)
+            for name in names if name}
+
+
+def as_one_source(tree, group):
+    """One source made of several: all headers first, and names that several have made unique."""
+    texts = {name: tree.file(name).text for name in group}
+    private = {name: private_names(text) for name, text in texts.items()}
+    lines = sorted({line for text in texts.values()
+                    for line in re.findall(r"^#define \w+$", text, re.M)})
+    lines += sorted({line for text in texts.values()
+                     for line in re.findall(r"^#include [<\"].*[>\"]", text, re.M)})
+    for index, (name, text) in enumerate(texts.items()):
+        several = [word for word in private[name]
+                   if sum(word in other for other in private.values()) > 1]
+        if several:
+            text = re.sub(rf"(?<![\w.>:])({'|'.join(several)})\b", rf"\g<1>{index}", text)
+        lines.append(re.sub(r"^#define \w+$", "", text, flags=re.M))
+    return "\n".join(lines) + "\n"
 
 
 def is_group_clean(tree, program, group, command):
     with tempfile.NamedTemporaryFile("w", suffix=".cc") as source:
-        source.writelines(f'#include "{tree.root / name}"  // NOLINT\n' for name in group)
+        source.write(as_one_source(tree, group))
         source.flush()
         flags = [part for part in shlex.split(command) if part.startswith(("-I", "-D", "-std="))]
+        flags.append(f"-iquote{(tree.root / group[0]).parent}")
         code, output = run([program, "--quiet", f"--config-file={config_file(tree)}", source.name,
                             "--", *flags], tree.root)
     return code == 0 and ": warning: " not in output and ": error: " not in output

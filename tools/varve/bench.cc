@@ -16,7 +16,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Run simple image benchmark.  Usage:
+constexpr const char* kBenchHelp = R"(Run simple image benchmark.  Usage:
 
   {0} bench [-f FMT | --image-opts] [-t CACHE] [-c COUNT] [-d DEPTH] [-o OFFSET]
         [-s BUFFER_SIZE] [-S STEP_SIZE] [-i AIO] [-n] [-q] [-U] [--order random|step] [--json]
@@ -41,7 +41,7 @@ Example:
   {0} bench -t none -d 32 --order random disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {
+constexpr option kBenchLongOptions[] = {
     kHelpOption,
     kQuietOption,
     kObjectOption,
@@ -64,9 +64,9 @@ constexpr option kLongOptions[] = {
     {"json", no_argument, nullptr, kOptionJson},
     kEndOfOptions};
 
-constexpr std::uint64_t kCountMax = 2147483647;
+constexpr std::uint64_t kBenchCountMax = 2147483647;
 
-struct Request {
+struct BenchRequest {
   ImageArgument image;
   std::uint64_t count = 75000;
   std::uint64_t depth = 64;
@@ -82,7 +82,7 @@ struct Request {
 
 class Bench {
  public:
-  Bench(Image& image, const Request& request)
+  Bench(Image& image, const BenchRequest& request)
       : image_(image), request_(request), offset_(request.offset) {}
 
   // The first failure of a request.
@@ -104,7 +104,7 @@ class Bench {
   Slot* find_idle();
 
   Image& image_;
-  const Request& request_;
+  const BenchRequest& request_;
   std::vector<Slot> slots_;
   std::vector<std::byte> memory_;
   std::uint64_t offset_;
@@ -224,7 +224,7 @@ Result<void> Bench::run() {
   return result_;
 }
 
-void print_start(const Request& request) {
+void print_start(const BenchRequest& request) {
   print(
       "Sending {} {} requests, {} bytes each, {} in parallel (starting at offset {}, step size "
       "{})\n",
@@ -235,7 +235,7 @@ void print_start(const Request& request) {
   }
 }
 
-void print_json(const Request& request, const Bench& bench, AioBackend backend) {
+void print_json(const BenchRequest& request, const Bench& bench, AioBackend backend) {
   const auto count = static_cast<double>(request.count);
   Json node;
   node["requests"] = request.count;
@@ -250,7 +250,7 @@ void print_json(const Request& request, const Bench& bench, AioBackend backend) 
   print("{}\n", format_json(node));
 }
 
-int run_on(Context& context, const Request& request, OpenedImage& opened) {
+int run_on(Context& context, const BenchRequest& request, OpenedImage& opened) {
   if (!request.json) {
     print_start(request);
   }
@@ -271,7 +271,8 @@ int run_on(Context& context, const Request& request, OpenedImage& opened) {
 }
 
 // Options with a number. False after a message.
-bool take_number(const Context& context, int letter, const std::string& text, Request& request) {
+bool take_number(const Context& context, int letter, const std::string& text,
+                 BenchRequest& request) {
   struct Row {
     int letter;
     const char* what;
@@ -280,13 +281,13 @@ bool take_number(const Context& context, int letter, const std::string& text, Re
     std::uint64_t* target;
   };
   const Row rows[] = {
-      {'c', "request count", 1, kCountMax, &request.count},
-      {'d', "queue depth", 1, kCountMax, &request.depth},
-      {'s', "buffer size", 1, kCountMax, &request.buffer_bytes},
-      {'S', "step size", 0, kCountMax, &request.step_bytes},
+      {'c', "request count", 1, kBenchCountMax, &request.count},
+      {'d', "queue depth", 1, kBenchCountMax, &request.depth},
+      {'s', "buffer size", 1, kBenchCountMax, &request.buffer_bytes},
+      {'S', "step size", 0, kBenchCountMax, &request.step_bytes},
       {'o', "offset", 0, kNumberMax, &request.offset},
       {kOptionPattern, "pattern byte", 0, 255, &request.pattern},
-      {kOptionFlushInterval, "flush interval", 0, kCountMax, &request.flush_interval},
+      {kOptionFlushInterval, "flush interval", 0, kBenchCountMax, &request.flush_interval},
   };
   for (const Row& row : rows) {
     if (row.letter == letter) {
@@ -303,7 +304,7 @@ bool take_number(const Context& context, int letter, const std::string& text, Re
 }
 
 // Options with words. False after a message.
-bool take_word(Context& context, int letter, const std::string& text, Request& request) {
+bool take_word(Context& context, int letter, const std::string& text, BenchRequest& request) {
   if (letter == 't') {
     const std::optional<CacheMode> cache = parse_cache_mode(text);
     if (!cache) {
@@ -333,7 +334,7 @@ bool take_word(Context& context, int letter, const std::string& text, Request& r
 }
 
 // Options without a value. False for letters that are none of them.
-bool take_flag(int letter, Request& request) {
+bool take_flag(int letter, BenchRequest& request) {
   switch (letter) {
     case 'w':
       request.image.writable = true;
@@ -363,11 +364,11 @@ bool take_flag(int letter, Request& request) {
 }  // namespace
 
 int run_bench(Context& context, int argc, char** argv) {
-  Request request;
-  OptionParser parser(context, "bench", argc, argv, "hc:d:f:ni:o:qs:S:t:wU", kLongOptions);
+  BenchRequest request;
+  OptionParser parser(context, "bench", argc, argv, "hc:d:f:ni:o:qs:S:t:wU", kBenchLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     if (letter == 'h') {
-      print(kHelp, context.program);
+      print(kBenchHelp, context.program);
       return 0;
     }
     bool taken = take_flag(letter, request);

@@ -12,7 +12,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Check basic image integrity.  Usage:
+constexpr const char* kCheckHelp = R"(Check basic image integrity.  Usage:
 
   {0} check [-f FMT | --image-opts] [-T CACHE_MODE] [-U] [-q]
         [--output human|json] FILENAME
@@ -31,20 +31,20 @@ Examples:
   {0} check --output json disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {kHelpOption,
-                                   kQuietOption,
-                                   kObjectOption,
-                                   kFormatOption,
-                                   {"cache", required_argument, nullptr, 'T'},
-                                   {"repair", required_argument, nullptr, 'r'},
-                                   kForceShareOption,
-                                   kOutputOption,
-                                   kImageOptsOption,
-                                   kEndOfOptions};
+constexpr option kCheckLongOptions[] = {kHelpOption,
+                                        kQuietOption,
+                                        kObjectOption,
+                                        kFormatOption,
+                                        {"cache", required_argument, nullptr, 'T'},
+                                        {"repair", required_argument, nullptr, 'r'},
+                                        kForceShareOption,
+                                        kOutputOption,
+                                        kImageOptsOption,
+                                        kEndOfOptions};
 
-enum ExitCode : int { kClean = 0, kFailed = 1, kCorrupt = 2, kLeaks = 3, kUnsupported = 63 };
+enum CheckExitCode : int { kClean = 0, kFailed = 1, kCorrupt = 2, kLeaks = 3, kUnsupported = 63 };
 
-struct Request {
+struct CheckRequest {
   ImageArgument image;
   std::string cache = "writeback";
   bool repair = false;
@@ -158,7 +158,7 @@ int exit_code(const CheckReport& report) {
   return report.failures != 0 ? kFailed : kClean;
 }
 
-int check_image(Context& context, const Request& request) {
+int check_image(Context& context, const CheckRequest& request) {
   std::optional<OpenedImage> opened = open_image(context, request.image);
   if (!opened) {
     return kFailed;
@@ -185,7 +185,7 @@ int check_image(Context& context, const Request& request) {
 }
 
 // False after a message.
-bool take_repair(const Context& context, const std::string& value, Request& request) {
+bool take_repair(const Context& context, const std::string& value, CheckRequest& request) {
   if (value != "leaks" && value != "all") {
     context.usage_error("check", "--repair (-r) expects 'leaks' or 'all' not '{}'", value);
     return false;
@@ -197,12 +197,12 @@ bool take_repair(const Context& context, const std::string& value, Request& requ
 }  // namespace
 
 int run_check(Context& context, int argc, char** argv) {
-  Request request;
-  OptionParser parser(context, "check", argc, argv, "hf:r:T:qU", kLongOptions);
+  CheckRequest request;
+  OptionParser parser(context, "check", argc, argv, "hf:r:T:qU", kCheckLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
       case 'h':
-        print(kHelp, context.program);
+        print(kCheckHelp, context.program);
         return 0;
       case 'r':
         if (!take_repair(context, parser.value(), request)) {

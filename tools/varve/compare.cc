@@ -14,7 +14,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Check if two images have the same contents.  Usage:
+constexpr const char* kCompareHelp = R"(Check if two images have the same contents.  Usage:
 
   {0} compare [--image-opts | [-f FMT] [-F FMT]] [-s] [-p] [-q]
         [-T CACHE] [-U] FILENAME1 FILENAME2
@@ -34,19 +34,19 @@ Example:
   {0} compare -f raw -F qcow2 disk.raw disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {kHelpOption,
-                                   kQuietOption,
-                                   kProgressOption,
-                                   kObjectOption,
-                                   {"cache", required_argument, nullptr, 'T'},
-                                   {"a-format", required_argument, nullptr, 'f'},
-                                   {"b-format", required_argument, nullptr, 'F'},
-                                   {"strict", no_argument, nullptr, 's'},
-                                   kForceShareOption,
-                                   kImageOptsOption,
-                                   kEndOfOptions};
+constexpr option kCompareLongOptions[] = {kHelpOption,
+                                          kQuietOption,
+                                          kProgressOption,
+                                          kObjectOption,
+                                          {"cache", required_argument, nullptr, 'T'},
+                                          {"a-format", required_argument, nullptr, 'f'},
+                                          {"b-format", required_argument, nullptr, 'F'},
+                                          {"strict", no_argument, nullptr, 's'},
+                                          kForceShareOption,
+                                          kImageOptsOption,
+                                          kEndOfOptions};
 
-enum ExitCode : int {
+enum CompareExitCode : int {
   kSame = 0,
   kDifferent = 1,
   kCannotOpen = 2,
@@ -54,7 +54,7 @@ enum ExitCode : int {
   kCannotRead = 4
 };
 
-struct Request {
+struct CompareRequest {
   ImageArgument first;
   ImageArgument second;
   std::string cache = "writeback";
@@ -63,7 +63,7 @@ struct Request {
   bool progress = false;
 };
 
-int tell_difference(const Request& request, const CompareReport& report) {
+int tell_difference(const CompareRequest& request, const CompareReport& report) {
   std::string text;
   switch (report.result) {
     case Comparison::identical:
@@ -85,7 +85,7 @@ int tell_difference(const Request& request, const CompareReport& report) {
   return report.result == Comparison::identical ? kSame : kDifferent;
 }
 
-int compare_images(Context& context, const Request& request, OpenedImage& first,
+int compare_images(Context& context, const CompareRequest& request, OpenedImage& first,
                    OpenedImage& second) {
   const auto sectors = [](const OpenedImage& opened) { return (opened.image->size() + 511) / 512; };
   Progress progress(request.progress, 2);
@@ -116,7 +116,7 @@ int compare_images(Context& context, const Request& request, OpenedImage& first,
   return tell_difference(request, report);
 }
 
-int open_and_compare(Context& context, Request& request) {
+int open_and_compare(Context& context, CompareRequest& request) {
   const std::optional<CacheMode> cache = parse_cache_mode(request.cache);
   if (!cache) {
     context.error("Invalid source cache option: {}", request.cache);
@@ -142,12 +142,12 @@ int open_and_compare(Context& context, Request& request) {
 }  // namespace
 
 int run_compare(Context& context, int argc, char** argv) {
-  Request request;
-  OptionParser parser(context, "compare", argc, argv, "hf:F:T:pqsU", kLongOptions);
+  CompareRequest request;
+  OptionParser parser(context, "compare", argc, argv, "hf:F:T:pqsU", kCompareLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
       case 'h':
-        print(kHelp, context.program);
+        print(kCompareHelp, context.program);
         return 0;
       case 'f':
         request.first.format = parser.value();

@@ -6,7 +6,8 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Copy one image to another with optional format conversion.  Usage:
+constexpr const char* kConvertHelp =
+    R"(Copy one image to another with optional format conversion.  Usage:
 
   {0} convert [-f SRC_FMT | --image-opts] [-O TGT_FMT] [-c] [-p] [-q] [-n] [-U]
         [-l SNAPSHOT] [-B BACKING [-F BACKING_FMT]] [-o TGT_OPTS] [-S SIZE]
@@ -41,7 +42,7 @@ Examples:
   {0} convert -l before-upgrade -O raw disk.qcow2 then.raw
 )";
 
-constexpr option kLongOptions[] = {
+constexpr option kConvertLongOptions[] = {
     kHelpOption,
     kQuietOption,
     kProgressOption,
@@ -227,13 +228,13 @@ bool take_value(const Context& context, int letter, const char* value, ConvertRe
 }  // namespace
 
 void print_convert_help(const Context& context) {
-  print(kHelp, context.program);
+  print(kConvertHelp, context.program);
 }
 
 std::optional<ConvertRequest> parse_convert(Context& context, int argc, char** argv) {
   ConvertRequest request;
   OptionParser parser(context, "convert", argc, argv,
-                      "hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", kLongOptions);
+                      "hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", kConvertLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     if (letter == 'h') {
       request.help = true;

@@ -13,7 +13,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Create and format new image file.  Usage:
+constexpr const char* kCreateHelp = R"(Create and format new image file.  Usage:
 
   {0} create [-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]]
         [-u] [-q] FILENAME [SIZE[bkKMGTPE]]
@@ -31,17 +31,17 @@ Examples:
   {0} create -f qcow2 -o cluster_size=128k,compression_type=zstd disk.qcow2 1.5T
 )";
 
-constexpr option kLongOptions[] = {kHelpOption,
-                                   kQuietOption,
-                                   kObjectOption,
-                                   kFormatOption,
-                                   {"options", required_argument, nullptr, 'o'},
-                                   {"backing", required_argument, nullptr, 'b'},
-                                   {"backing-format", required_argument, nullptr, 'F'},
-                                   {"backing-unsafe", no_argument, nullptr, 'u'},
-                                   kEndOfOptions};
+constexpr option kCreateLongOptions[] = {kHelpOption,
+                                         kQuietOption,
+                                         kObjectOption,
+                                         kFormatOption,
+                                         {"options", required_argument, nullptr, 'o'},
+                                         {"backing", required_argument, nullptr, 'b'},
+                                         {"backing-format", required_argument, nullptr, 'F'},
+                                         {"backing-unsafe", no_argument, nullptr, 'u'},
+                                         kEndOfOptions};
 
-struct Request {
+struct CreateRequest {
   std::string format = "raw";
   KeyValueList options;
   std::optional<std::string> backing;
@@ -52,13 +52,13 @@ struct Request {
   std::string filename;
 };
 
-int fail(const Context& context, const Request& request, const std::string& reason) {
+int fail(const Context& context, const CreateRequest& request, const std::string& reason) {
   context.error("{}: {}", request.filename, reason);
   return 1;
 }
 
 // The backing file's size; nothing, with the reason, when it cannot be opened.
-std::optional<std::uint64_t> backing_size(Context& context, const Request& request,
+std::optional<std::uint64_t> backing_size(Context& context, const CreateRequest& request,
                                           const std::string& backing,
                                           const std::optional<std::string>& backing_format,
                                           std::string& reason) {
@@ -82,7 +82,7 @@ std::optional<std::uint64_t> backing_size(Context& context, const Request& reque
 }
 
 // Everything qemu-img settles before it names the new image: the backing file and the size.
-bool settle_backing(Context& context, const Request& request, CreateValues& values,
+bool settle_backing(Context& context, const CreateRequest& request, CreateValues& values,
                     std::string& reason) {
   if (request.backing && request.format != "qcow2") {
     reason = fmt::format("Backing file not supported for file format '{}'", request.format);
@@ -127,7 +127,7 @@ bool settle_backing(Context& context, const Request& request, CreateValues& valu
   return true;
 }
 
-int create(Context& context, const Request& request) {
+int create(Context& context, const CreateRequest& request) {
   if (request.format == "file" || !format_by_name(request.format)) {
     return fail(context, request, fmt::format("Unknown file format '{}'", request.format));
   }
@@ -182,12 +182,12 @@ bool add_options(const Context& context, const std::string& text, KeyValueList& 
 }  // namespace
 
 int run_create(Context& context, int argc, char** argv) {
-  Request request;
-  OptionParser parser(context, "create", argc, argv, "hqf:o:b:F:u", kLongOptions);
+  CreateRequest request;
+  OptionParser parser(context, "create", argc, argv, "hqf:o:b:F:u", kCreateLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
       case 'h':
-        print(kHelp, context.program);
+        print(kCreateHelp, context.program);
         return 0;
       case 'q':
         request.quiet = true;

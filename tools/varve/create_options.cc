@@ -8,6 +8,7 @@
 
 #include "image_argument.h"
 #include "messages.h"
+#include "preallocation.h"
 #include "size_text.h"
 
 namespace varve::tool {
@@ -111,16 +112,6 @@ std::string escape_commas(const std::string& text) {
     escaped.append(c == ',' ? 2 : 1, c);
   }
   return escaped;
-}
-
-std::optional<Preallocation> preallocation_by_name(const std::string& name) {
-  constexpr std::array<const char*, 4> kNames = {"off", "metadata", "falloc", "full"};
-  for (std::size_t i = 0; i < kNames.size(); ++i) {
-    if (name == kNames[i]) {
-      return static_cast<Preallocation>(i);
-    }
-  }
-  return std::nullopt;
 }
 
 bool refuse(std::string& reason, std::string text) {

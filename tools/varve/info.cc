@@ -16,7 +16,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Display information about image.  Usage:
+constexpr const char* kInfoHelp = R"(Display information about image.  Usage:
 
   {0} info [-f FMT | --image-opts] [-b] [-U] [-v] [--output human|json] FILENAME
 
@@ -32,11 +32,12 @@ Examples:
   {0} info --output json --backing-chain disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {kHelpOption,       kObjectOption,
-                                   kFormatOption,     kOutputOption,
-                                   kImageOptsOption,  {"backing-chain", no_argument, nullptr, 'b'},
-                                   kForceShareOption, {"verbose", no_argument, nullptr, 'v'},
-                                   kEndOfOptions};
+constexpr option kInfoLongOptions[] = {
+    kHelpOption,       kObjectOption,
+    kFormatOption,     kOutputOption,
+    kImageOptsOption,  {"backing-chain", no_argument, nullptr, 'b'},
+    kForceShareOption, {"verbose", no_argument, nullptr, 'v'},
+    kEndOfOptions};
 
 constexpr std::uint64_t kSectorSize = 512;  // qemu-img counts disks and files in these.
 
@@ -348,11 +349,11 @@ int run_info(Context& context, int argc, char** argv) {
   bool json = false;
   bool chain = false;
   bool verbose = false;
-  OptionParser parser(context, "info", argc, argv, "hf:bUv", kLongOptions);
+  OptionParser parser(context, "info", argc, argv, "hf:bUv", kInfoLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
       case 'h':
-        print(kHelp, context.program);
+        print(kInfoHelp, context.program);
         return 0;
       case 'b':
         chain = true;

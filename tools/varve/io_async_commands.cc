@@ -9,7 +9,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr unsigned char kFill = 0xcd;
+constexpr unsigned char kAioFill = 0xcd;
 
 // The parts that reading and writing share. `list`: one transfer.
 AsyncTransfer& prepare_transfer(std::list<AsyncTransfer>& list, IoSession& session,
@@ -56,7 +56,7 @@ bool fill_write(AsyncTransfer& transfer, const IoSession& session, const Transfe
   if (!vectors) {
     return false;
   }
-  vectors->buffer.fill(options.pattern.value_or(kFill));
+  vectors->buffer.fill(options.pattern.value_or(kAioFill));
   transfer.request.operation = BlockOperation::write;
   take_vectors(transfer, std::move(*vectors));
   return true;

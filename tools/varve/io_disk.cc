@@ -7,6 +7,7 @@
 #include "io_parse.h"
 #include "io_transfer.h"
 #include "messages.h"
+#include "preallocation.h"
 
 namespace varve::tool {
 
@@ -16,7 +17,7 @@ std::string size_text(std::uint64_t bytes) {
   return io_size_text(static_cast<double>(bytes));
 }
 
-const char* yes_no(bool value) {
+const char* yes_or_no(bool value) {
   return value ? "true" : "false";
 }
 
@@ -32,33 +33,17 @@ void print_format_specific(const ImageFacts& facts) {
   print("Format specific information:\n    compat: {}\n", version_3 ? "1.1" : "0.10");
   print("    compression type: {}\n", facts.compression == Compression::zstd ? "zstd" : "zlib");
   if (version_3) {
-    print("    lazy refcounts: {}\n", yes_no(facts.lazy_refcounts));
+    print("    lazy refcounts: {}\n", yes_or_no(facts.lazy_refcounts));
   }
   print("    refcount bits: {}\n", facts.refcount_bits);
   if (!facts.data_file_name.empty()) {
     print("    data file: {}\n    data file raw: {}\n", facts.data_file_name,
-          yes_no(facts.data_file_raw));
+          yes_or_no(facts.data_file_raw));
   }
   if (version_3) {
-    print("    corrupt: {}\n    extended l2: {}\n", yes_no(facts.corrupt),
-          yes_no(facts.extended_l2));
+    print("    corrupt: {}\n    extended l2: {}\n", yes_or_no(facts.corrupt),
+          yes_or_no(facts.extended_l2));
   }
-}
-
-std::optional<Preallocation> preallocation_by_name(std::string_view name) {
-  if (name == "off") {
-    return Preallocation::off;
-  }
-  if (name == "metadata") {
-    return Preallocation::metadata;
-  }
-  if (name == "falloc") {
-    return Preallocation::falloc;
-  }
-  if (name == "full") {
-    return Preallocation::full;
-  }
-  return std::nullopt;
 }
 
 // Why the size cannot become `size`; null when it can be tried.
@@ -82,12 +67,12 @@ const char* find_size_problem(const ImageFacts& facts, std::uint64_t size,
 
 // The run from `offset` on, within [offset, end), that is all allocated in the top layer or all
 // not.
-struct Run {
+struct IoRun {
   std::uint64_t length = 0;
   bool allocated = false;
 };
-Result<Run> find_run(Image& image, std::uint64_t offset, std::uint64_t end) {
-  Run run;
+Result<IoRun> find_run(Image& image, std::uint64_t offset, std::uint64_t end) {
+  IoRun run;
   while (offset + run.length < end) {
     const std::uint64_t position = offset + run.length;
     // The disk's last sector may stand in a file that ends within it.
@@ -199,7 +184,7 @@ bool io_alloc(IoSession& session, const IoCommand&, IoArguments& arguments) {
   const std::uint64_t end = *offset + length;
   std::uint64_t allocated = 0;
   for (std::uint64_t position = *offset; position < end;) {
-    const Result<Run> run = find_run(session.image(), position, end);
+    const Result<IoRun> run = find_run(session.image(), position, end);
     if (!run) {
       return print_failure("is_allocated", session.report_failure(run.error()));
     }
@@ -214,7 +199,7 @@ bool io_map(IoSession& session, const IoCommand&, IoArguments&) {
   session.async().finish_deferred();
   const std::uint64_t end = session.size();
   for (std::uint64_t position = 0; position < end;) {
-    const Result<Run> run = find_run(session.image(), position, end);
+    const Result<IoRun> run = find_run(session.image(), position, end);
     if (!run) {
       print("Failed to get allocation status: {}\n",
             system_words(session.report_failure(run.error())));

@@ -17,7 +17,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Run qemu-io's commands on an image.  Usage:
+constexpr const char* kIoHelp = R"(Run qemu-io's commands on an image.  Usage:
 
   {0} [OPTIONS] [-c COMMAND]... [FILENAME]
 
@@ -46,24 +46,24 @@ Examples:
 See '{0} -c help' for the commands.
 )";
 
-constexpr option kLongOptions[] = {{"help", no_argument, nullptr, 'h'},
-                                   {"version", no_argument, nullptr, 'V'},
-                                   {"cmd", required_argument, nullptr, 'c'},
-                                   {"format", required_argument, nullptr, 'f'},
-                                   {"read-only", no_argument, nullptr, 'r'},
-                                   {"snapshot", no_argument, nullptr, 's'},
-                                   {"nocache", no_argument, nullptr, 'n'},
-                                   {"copy-on-read", no_argument, nullptr, 'C'},
-                                   {"misalign", no_argument, nullptr, 'm'},
-                                   {"native-aio", no_argument, nullptr, 'k'},
-                                   {"aio", required_argument, nullptr, 'i'},
-                                   {"discard", required_argument, nullptr, 'd'},
-                                   {"cache", required_argument, nullptr, 't'},
-                                   {"trace", required_argument, nullptr, 'T'},
-                                   {"force-share", no_argument, nullptr, 'U'},
-                                   {"object", required_argument, nullptr, kOptionObject},
-                                   {"image-opts", no_argument, nullptr, kOptionImageOpts},
-                                   {nullptr, 0, nullptr, 0}};
+constexpr option kIoLongOptions[] = {{"help", no_argument, nullptr, 'h'},
+                                     {"version", no_argument, nullptr, 'V'},
+                                     {"cmd", required_argument, nullptr, 'c'},
+                                     {"format", required_argument, nullptr, 'f'},
+                                     {"read-only", no_argument, nullptr, 'r'},
+                                     {"snapshot", no_argument, nullptr, 's'},
+                                     {"nocache", no_argument, nullptr, 'n'},
+                                     {"copy-on-read", no_argument, nullptr, 'C'},
+                                     {"misalign", no_argument, nullptr, 'm'},
+                                     {"native-aio", no_argument, nullptr, 'k'},
+                                     {"aio", required_argument, nullptr, 'i'},
+                                     {"discard", required_argument, nullptr, 'd'},
+                                     {"cache", required_argument, nullptr, 't'},
+                                     {"trace", required_argument, nullptr, 'T'},
+                                     {"force-share", no_argument, nullptr, 'U'},
+                                     {"object", required_argument, nullptr, kOptionObject},
+                                     {"image-opts", no_argument, nullptr, kOptionImageOpts},
+                                     {nullptr, 0, nullptr, 0}};
 
 struct IoInvocation {
   IoSettings settings;
@@ -79,7 +79,7 @@ std::string called_by(const Context& context) {
 }
 
 int show_help(const Context& context, int exit_code) {
-  print(kHelp, called_by(context));
+  print(kIoHelp, called_by(context));
   return exit_code;
 }
 
@@ -131,7 +131,7 @@ IoInvocation parse_invocation(Context& context, int argc, char** argv) {
   optind = 0;
   while (!invocation.exit_code) {
     const int letter =
-        getopt_long(argc, arguments.data(), "hVc:d:f:rsCnmki:t:T:U", kLongOptions, nullptr);
+        getopt_long(argc, arguments.data(), "hVc:d:f:rsCnmki:t:T:U", kIoLongOptions, nullptr);
     if (letter == -1) {
       break;
     }

@@ -11,7 +11,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr std::uint64_t kCountMax = std::numeric_limits<std::int64_t>::max();
+constexpr std::uint64_t kIoCountMax = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
 
@@ -30,7 +30,7 @@ std::vector<std::string> split_words(std::string_view line) {
 
 std::optional<std::uint64_t> parse_count(std::string_view text, std::string& complaint) {
   const ParsedSize parsed = parse_size(text);
-  if (parsed.status == SizeStatus::ok && parsed.bytes <= kCountMax) {
+  if (parsed.status == SizeStatus::ok && parsed.bytes <= kIoCountMax) {
     return parsed.bytes;
   }
   complaint = parsed.status == SizeStatus::malformed

@@ -10,7 +10,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr unsigned char kFill = 0xcd;  // What is written when nothing is said.
+constexpr unsigned char kWriteFill = 0xcd;  // What is written when nothing is said.
 
 struct WritePlan {
   std::uint64_t offset = 0;
@@ -154,7 +154,7 @@ std::optional<IoBuffer> make_source(const IoSession& session, const TransferOpti
                                     std::uint64_t count) {
   IoBuffer buffer = session.make_buffer(count);
   if (!options.source_file) {
-    buffer.fill(options.pattern.value_or(kFill));
+    buffer.fill(options.pattern.value_or(kWriteFill));
     return buffer;
   }
   if (const std::optional<std::string> complaint = buffer.fill_from_file(*options.source_file)) {
@@ -219,7 +219,7 @@ bool io_writev(IoSession& session, const IoCommand& command, IoArguments& argume
   if (!vectors) {
     return false;
   }
-  vectors->buffer.fill(options->pattern.value_or(kFill));
+  vectors->buffer.fill(options->pattern.value_or(kWriteFill));
   BlockRequest request;
   request.operation = BlockOperation::write;
   request.offset = *offset;

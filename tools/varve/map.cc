@@ -13,7 +13,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Dump image metadata.  Usage:
+constexpr const char* kMapHelp = R"(Dump image metadata.  Usage:
 
   {0} map [-f FMT | --image-opts] [--output human|json] [--start-offset OFFSET]
         [--max-length LENGTH] [-U] FILENAME
@@ -30,17 +30,17 @@ Examples:
   {0} map --output json --start-offset 1G --max-length 64M disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {kHelpOption,
-                                   kObjectOption,
-                                   kFormatOption,
-                                   kOutputOption,
-                                   kImageOptsOption,
-                                   kForceShareOption,
-                                   {"start-offset", required_argument, nullptr, 's'},
-                                   {"max-length", required_argument, nullptr, 'l'},
-                                   kEndOfOptions};
+constexpr option kMapLongOptions[] = {kHelpOption,
+                                      kObjectOption,
+                                      kFormatOption,
+                                      kOutputOption,
+                                      kImageOptsOption,
+                                      kForceShareOption,
+                                      {"start-offset", required_argument, nullptr, 's'},
+                                      {"max-length", required_argument, nullptr, 'l'},
+                                      kEndOfOptions};
 
-struct Request {
+struct MapRequest {
   ImageArgument image;
   bool json = false;
   std::uint64_t start = 0;
@@ -53,7 +53,7 @@ std::string hexadecimal(std::uint64_t value) {
 }
 
 // A run of the disk with one description.
-struct Run {
+struct MapRun {
   std::uint64_t start = 0;
   BlockStatus status;
 };
@@ -74,7 +74,7 @@ class Printer {
       : context_(context), json_(json), files_(std::move(files)), last_{start, {}} {}
 
   // False after a message: the run cannot be told in this form.
-  [[nodiscard]] bool add(const Run& run) {
+  [[nodiscard]] bool add(const MapRun& run) {
     const BlockStatus& a = last_.status;
     const BlockStatus& b = run.status;
     const bool joins = a.length != 0 && a.data == b.data && a.zero == b.zero &&
@@ -131,7 +131,7 @@ class Printer {
   const Context& context_;
   bool json_;
   std::vector<std::string> files_;
-  Run last_;
+  MapRun last_;
   bool first_ = true;
 };
 
@@ -153,7 +153,7 @@ Result<BlockStatus> status_at(Image& image, std::uint64_t offset, std::uint64_t 
   return status;
 }
 
-int print_map(Context& context, const Request& request, OpenedImage& opened) {
+int print_map(Context& context, const MapRequest& request, OpenedImage& opened) {
   if (!request.json) {
     print("{:<16}{:<16}{:<16}{}\n", "Offset", "Length", "Mapped to", "File");
   }
@@ -170,7 +170,7 @@ int print_map(Context& context, const Request& request, OpenedImage& opened) {
       context.error("Failed to read image metadata: {}", short_words(status.error()));
       return 1;
     }
-    Run run{offset, *status};
+    MapRun run{offset, *status};
     holes.refine(run.status);
     if (!printer.add(run)) {
       return 1;
@@ -183,12 +183,12 @@ int print_map(Context& context, const Request& request, OpenedImage& opened) {
 }  // namespace
 
 int run_map(Context& context, int argc, char** argv) {
-  Request request;
-  OptionParser parser(context, "map", argc, argv, "hf:s:l:U", kLongOptions);
+  MapRequest request;
+  OptionParser parser(context, "map", argc, argv, "hf:s:l:U", kMapLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
       case 'h':
-        print(kHelp, context.program);
+        print(kMapHelp, context.program);
         return 0;
       case 's':
       case 'l': {

@@ -10,7 +10,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(Resize the image to the new size.  Usage:
+constexpr const char* kResizeHelp = R"(Resize the image to the new size.  Usage:
 
   {0} resize [-f FMT | --image-opts] [--preallocation PREALLOC] [--shrink]
         [-q] FILENAME [+-]SIZE[bkKMGTPE]
@@ -26,7 +26,7 @@ Examples:
   {0} resize -f raw disk.raw +512M
 )";
 
-constexpr option kLongOptions[] = {
+constexpr option kResizeLongOptions[] = {
     kHelpOption,
     kQuietOption,
     kObjectOption,
@@ -36,7 +36,7 @@ constexpr option kLongOptions[] = {
     {"shrink", no_argument, nullptr, kOptionShrink},
     kEndOfOptions};
 
-struct Request {
+struct ResizeRequest {
   ImageArgument image;
   Preallocation preallocation = Preallocation::off;
   std::string preallocation_name = "off";
@@ -47,7 +47,7 @@ struct Request {
 };
 
 // False after a message.
-bool take_preallocation(const Context& context, const std::string& name, Request& request) {
+bool take_preallocation(const Context& context, const std::string& name, ResizeRequest& request) {
   constexpr const char* kNames[] = {"off", "metadata", "falloc", "full"};
   for (std::size_t i = 0; i < std::size(kNames); ++i) {
     if (name == kNames[i]) {
@@ -61,7 +61,7 @@ bool take_preallocation(const Context& context, const std::string& name, Request
 }
 
 // False after a message.
-bool take_size(const Context& context, std::string text, Request& request) {
+bool take_size(const Context& context, std::string text, ResizeRequest& request) {
   if (!text.empty() && (text.front() == '+' || text.front() == '-')) {
     request.sign = text.front();
     text.erase(0, 1);
@@ -86,7 +86,7 @@ bool take_size(const Context& context, std::string text, Request& request) {
 }
 
 // The size asked for; nothing after a message.
-std::optional<std::uint64_t> target_size(const Context& context, const Request& request,
+std::optional<std::uint64_t> target_size(const Context& context, const ResizeRequest& request,
                                          std::uint64_t current) {
   std::uint64_t target = request.size;
   if (request.sign == '+') {
@@ -112,7 +112,7 @@ std::optional<std::uint64_t> target_size(const Context& context, const Request& 
   return target;
 }
 
-int resize(Context& context, const Request& request, OpenedImage& opened) {
+int resize(Context& context, const ResizeRequest& request, OpenedImage& opened) {
   const std::uint64_t current = opened.image->size();
   const std::optional<std::uint64_t> target = target_size(context, request, current);
   if (!target) {
@@ -149,7 +149,7 @@ int resize(Context& context, const Request& request, OpenedImage& opened) {
 }  // namespace
 
 int run_resize(Context& context, int argc, char** argv) {
-  Request request;
+  ResizeRequest request;
   request.image.writable = true;
   // The size comes off first, so that -1M is not taken for options.
   std::optional<std::string> size_text;
@@ -157,14 +157,14 @@ int run_resize(Context& context, int argc, char** argv) {
     size_text = argv[--argc];
   }
   if (size_text && (*size_text == "-h" || *size_text == "--help")) {
-    print(kHelp, context.program);
+    print(kResizeHelp, context.program);
     return 0;
   }
-  OptionParser parser(context, "resize", argc, argv, "hf:q", kLongOptions);
+  OptionParser parser(context, "resize", argc, argv, "hf:q", kResizeLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
       case 'h':
-        print(kHelp, context.program);
+        print(kResizeHelp, context.program);
         return 0;
       case 'q':
         request.quiet = true;

@@ -15,7 +15,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kHelp = R"(List or manipulate snapshots within image.  Usage:
+constexpr const char* kSnapshotHelp = R"(List or manipulate snapshots within image.  Usage:
 
   {0} snapshot [-f FMT | --image-opts] [-l | -c NAME | -a NAME | -d NAME] [-U] [-q] FILENAME
   {0} snapshot create IMAGE... --name NAME
@@ -38,17 +38,17 @@ Examples:
   {0} snapshot -l disk.qcow2
 )";
 
-constexpr option kLongOptions[] = {kHelpOption,
-                                   kQuietOption,
-                                   kObjectOption,
-                                   kFormatOption,
-                                   kImageOptsOption,
-                                   kForceShareOption,
-                                   {"list", no_argument, nullptr, 'l'},
-                                   {"apply", required_argument, nullptr, 'a'},
-                                   {"create", required_argument, nullptr, 'c'},
-                                   {"delete", required_argument, nullptr, 'd'},
-                                   kEndOfOptions};
+constexpr option kSnapshotLongOptions[] = {kHelpOption,
+                                           kQuietOption,
+                                           kObjectOption,
+                                           kFormatOption,
+                                           kImageOptsOption,
+                                           kForceShareOption,
+                                           {"list", no_argument, nullptr, 'l'},
+                                           {"apply", required_argument, nullptr, 'a'},
+                                           {"create", required_argument, nullptr, 'c'},
+                                           {"delete", required_argument, nullptr, 'd'},
+                                           kEndOfOptions};
 
 constexpr std::size_t kNameBytesMax = 255;  // Longer ones are cut, as QEMU cuts them.
 
@@ -170,11 +170,11 @@ int run_snapshot(Context& context, int argc, char** argv) {
   ImageArgument argument;
   char action = 0;
   std::string name;
-  OptionParser parser(context, "snapshot", argc, argv, "hla:c:d:f:Uq", kLongOptions);
+  OptionParser parser(context, "snapshot", argc, argv, "hla:c:d:f:Uq", kSnapshotLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
       case 'h':
-        print(kHelp, context.program);
+        print(kSnapshotHelp, context.program);
         return 0;
       case 'l':
       case 'a':
