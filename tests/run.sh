@@ -46,12 +46,12 @@ build_release() {
   IFS='|' read -ra programs <<<"$LONG"
   configure_and_build build/release -DCMAKE_BUILD_TYPE=Release -DVARVE_QUICK_BUILD=ON -- \
     varve_static varve_shared varve_service varve_tool varve_load varve_micro \
-    "${programs[@]/%/_test}"
+    c_program "${programs[@]/%/_test}"
 }
 
 test_release() {
   VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 run_ctest build/release \
-    -R "^(($LONG)(_[0-9]+)?|(bench|tidy)\\..*|guest|package|quickstart.*)\$"
+    -R "^(($LONG)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest|package|quickstart)\$"
 }
 
 part "packages" install_packages
