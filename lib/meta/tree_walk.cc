@@ -299,7 +299,7 @@ Answer<Nothing> TreeWalk::choose() noexcept {
     }
     const bool drops =
         plan_.change == Change::add || plan_.added == nullptr || (*plan_.added)[next_slot_];
-    window_.push_back({next_slot_, entry.offset(), drops, false});
+    window_.push_back({next_slot_, entry.offset(), drops, false, false});
   }
   collected_ = 0;
   step_ = window_.empty() ? Step::finishing : Step::collecting;
@@ -397,14 +397,27 @@ Answer<Nothing> TreeWalk::apply_item(WalkItem& item) noexcept {
   if (plan_.change == Change::add) {
     return metadata_->store.share({HostCluster(item.cluster), item.count});
   }
-  while (item.count != 0) {
-    VARVE_ASK(drop_item(item));
+  VARVE_ASK(drop_table(window_[item.table], item.table));
+  while (item.count != 0 && item.entry != WalkItem::kTable) {
+    VARVE_ASK(drop_stretch(item));
+  }
+  return Nothing();
+}
+
+// A table goes before what it maps: once it is the active disk's own, guests change it instead of
+// copying it, and no flag that is set in it here is lost with a copy.
+Answer<Nothing> TreeWalk::drop_table(Visit& visit, std::uint32_t index) noexcept {
+  if (!visit.is_table_dropped) {
+    WalkItem own{metadata_->geometry.cluster_of(visit.table).value(), 1, index, WalkItem::kTable,
+                 WalkItem::kNone};
+    VARVE_ASK(drop_stretch(own));
+    visit.is_table_dropped = true;
   }
   return Nothing();
 }
 
 // Drops one reference from a stretch of equal counts at the front of the item.
-Answer<Nothing> TreeWalk::drop_item(WalkItem& item) noexcept {
+Answer<Nothing> TreeWalk::drop_stretch(WalkItem& item) noexcept {
   Refcounts& refcounts = metadata_->refcounts;
   const Geometry& geometry = refcounts.geometry();
   const bool drops = window_[item.table].drops;

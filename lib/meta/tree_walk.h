@@ -77,6 +77,7 @@ class TreeWalk final : private Waiter {
     HostOffset table;
     bool drops = true;  // False: only flags are put right.
     bool has_copied = false;
+    bool is_table_dropped = false;
   };
   // Loads ahead; what fails is loaded again, and told, when it is needed.
   class Prefetch final : public Waiter {
@@ -110,7 +111,8 @@ class TreeWalk final : private Waiter {
   [[nodiscard]] Answer<Nothing> apply() noexcept;
   [[nodiscard]] Answer<Nothing> apply_block(std::uint32_t block) noexcept;
   [[nodiscard]] Answer<Nothing> apply_item(WalkItem& item) noexcept;
-  [[nodiscard]] Answer<Nothing> drop_item(WalkItem& item) noexcept;
+  [[nodiscard]] Answer<Nothing> drop_table(Visit& visit, std::uint32_t index) noexcept;
+  [[nodiscard]] Answer<Nothing> drop_stretch(WalkItem& item) noexcept;
   [[nodiscard]] Answer<TableCache::Table*> active_table(const WalkItem& item) noexcept;
   void set_flags(TableCache::Table& active, const WalkItem& item, std::uint32_t count) noexcept;
   [[nodiscard]] Answer<Nothing> clear_flags() noexcept;

@@ -139,7 +139,7 @@ bool CreateOperation::step_failed() noexcept {
     default:
       break;
   }
-  step_ = is_frozen_ ? Step::undoing : Step::giving_back;
+  step_ = is_frozen_ ? Step::restoring_flags : Step::giving_back;
   return true;
 }
 
@@ -246,7 +246,8 @@ ControlOperation::Progress CreateOperation::publish_root() noexcept {
   return progress;
 }
 
-// Of the tables the walk had not come to: nobody else has ever referred to them.
+// Of the tables the walk had not come to: nobody else has ever referred to them. Before anything
+// else, so that guests change them from here on instead of copying them.
 void CreateOperation::restore_l1_flags() noexcept {
   L1Table& l1 = metadata().l1;
   for (std::uint64_t slot = 0; slot < frozen_.size(); ++slot) {

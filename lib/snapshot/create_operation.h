@@ -5,7 +5,7 @@
 //   -> claiming_table -> flushing -> walking -> settling -> writing_roots -> roots_barrier ->
 //   publishing -> end
 // Failure before the freeze: -> giving_back -> clearing_dirty -> end
-// Failure before publishing: -> undoing -> restoring_flags -> undo_flushing -> giving_back ->
+// Failure before publishing: -> restoring_flags -> undoing -> undo_flushing -> giving_back ->
 // clearing_dirty -> end; if undoing fails too the dirty bit stays and the next open settles. Only
 // the freeze, between ready and frozen, is felt by the guest: a copy of the L1 in memory, no I/O,
 // no waiting.
@@ -50,8 +50,8 @@ class CreateOperation final : public ControlOperation {
     writing_roots,
     roots_barrier,
     publishing,
-    undoing,
     restoring_flags,
+    undoing,
     undo_flushing,
     giving_back,
     clearing_dirty,
