@@ -116,12 +116,13 @@ ControlOperation::Progress ControlOperation::pause_behind_switch() noexcept {
 }
 
 void ControlOperation::cancel() noexcept {
-  if (stage_ == Stage::running && can_cancel()) {
-    is_cancelled_ = true;
-    stop();
-    go_on();
-  } else if (stage_ == Stage::running) {
-    is_let_on_ = true;  // Too late to undo, and no reason to stand still.
+  // What comes too late to undo it, now or when the step under way is done, need not stand still.
+  is_let_on_ = true;
+  if (stage_ == Stage::running) {
+    if (can_cancel()) {
+      is_cancelled_ = true;
+      stop();
+    }
     go_on();
   } else if (stage_ == Stage::queued && !is_cancelled_) {
     is_cancelled_ = true;

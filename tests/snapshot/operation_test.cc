@@ -127,7 +127,9 @@ class EveryMoment : public OperationTest {
     if (kind == Kind::create) {
       return start("two");
     }
-    auto operation = kind == Kind::apply ? start_apply(*image_, 0) : start_delete(*image_, 0);
+    const OperationOptions options{.stepwise = is_stepwise_};
+    auto operation =
+        kind == Kind::apply ? start_apply(*image_, 0, options) : start_delete(*image_, 0, options);
     EXPECT_TRUE(operation.has_value()) << describe(operation.error());
     return operation ? std::move(*operation) : nullptr;
   }
@@ -145,7 +147,8 @@ class EveryMoment : public OperationTest {
       GuestRequest write(*image_, BlockOperation::write, kTableCovers, kClusterBytes, std::byte{3});
       GuestRequest flush(*image_, BlockOperation::flush, 0, 0);
       run_polls(polls % 3);
-      is_over = operation->is_done();
+      is_over = operation->is_done() ||
+                (is_stepwise_ && operation->progress().phase == SnapshotPhase::reclaiming);
       if (end == End::cancel) {
         operation->cancel();
         while (!operation->is_done() || !write.result || !flush.result) {
@@ -162,6 +165,8 @@ class EveryMoment : public OperationTest {
       judge(kind, operation->result());
     }
   }
+  bool is_stepwise_ = false;
+
   void judge(Kind kind, const Result<void>& result) {
     if (!result) {
       ASSERT_EQ(result.error().code, ErrorCode::cancelled) << describe(result.error());
@@ -196,6 +201,24 @@ TEST_F(EveryMoment, ClosingEndsAnApply) {
   run(Kind::apply, End::close);
 }
 TEST_F(EveryMoment, ClosingEndsADeletion) {
+  run(Kind::remove, End::close);
+}
+
+// Goal: what is cancelled in the very step before the switch does not stand still behind it.
+TEST_F(EveryMoment, AStepwiseApplyMayBeCancelled) {
+  is_stepwise_ = true;
+  run(Kind::apply, End::cancel);
+}
+TEST_F(EveryMoment, AStepwiseDeletionMayBeCancelled) {
+  is_stepwise_ = true;
+  run(Kind::remove, End::cancel);
+}
+TEST_F(EveryMoment, ClosingEndsAStepwiseApply) {
+  is_stepwise_ = true;
+  run(Kind::apply, End::close);
+}
+TEST_F(EveryMoment, ClosingEndsAStepwiseDeletion) {
+  is_stepwise_ = true;
   run(Kind::remove, End::close);
 }
 
