@@ -15,11 +15,23 @@ DiskModel::DiskModel(std::uint64_t size) : size_(size) {
 }
 
 void DiskModel::grow(std::uint64_t size) {
-  VARVE_ASSERT(size >= size_ && is_idle());
+  VARVE_ASSERT(size >= size_);
   if (size > size_) {
     registers_[size_] = {size, {Candidate{}}};
     size_ = size;
   }
+}
+
+DiskModel DiskModel::frozen() const {
+  DiskModel copy = *this;
+  copy.changes_.clear();
+  copy.reads_.clear();
+  for (auto& [begin, piece] : copy.registers_) {
+    for (Candidate& candidate : piece.candidates) {
+      candidate.completed = std::min(candidate.completed, copy.clock_);
+    }
+  }
+  return copy;
 }
 
 void DiskModel::split(RegisterMap& map, std::uint64_t at) {
@@ -92,6 +104,14 @@ void DiskModel::end_change(RequestId id, Certainty certainty) {
     }
   }
   settle(first, end);
+}
+
+void DiskModel::abandon_change(RequestId id) {
+  changes_.erase(id);
+  for (auto& [begin, piece] : registers_) {
+    std::erase_if(piece.candidates,
+                  [&](const Candidate& candidate) { return candidate.writer == id; });
+  }
 }
 
 // Joins neighbours that say the same, so that the map does not grow with the number of requests.

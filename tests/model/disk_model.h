@@ -47,6 +47,9 @@ class DiskModel {
 
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   void grow(std::uint64_t size);
+  // The disk as a snapshot taken now may show it forever: changes in flight are in it or not,
+  // sector by sector.
+  [[nodiscard]] DiskModel frozen() const;
 
   // A change that is over at once: nothing else may be in flight.
   void set(std::uint64_t offset, std::uint64_t length, Stamp stamp);
@@ -59,6 +62,8 @@ class DiskModel {
   RequestId begin_read(std::uint64_t offset, std::uint64_t length);
   [[nodiscard]] std::optional<std::string> end_read(RequestId id, ConstBytes found);
   void abandon_read(RequestId id);
+  // A change that never happens.
+  void abandon_change(RequestId id);
 
   // Reads beside a change of the same bytes may see it half done, byte by byte: the page cache
   // copies without a lock against readers, so a file promises no more. Simulated disks promise

@@ -21,7 +21,12 @@ constexpr std::size_t kCompareBytes = 1u << 20;
 void ModelRunner::control() {
   using Action = void (ModelRunner::*)();
   std::vector<Action> actions = {&ModelRunner::grow, &ModelRunner::reopen};
-  if (options_.snapshots) {
+  if (!operations_.empty()) {
+    actions.front() = &ModelRunner::grow_live;
+    if (!snapshots_.empty()) {
+      actions.push_back(reader_ ? &ModelRunner::close_reader : &ModelRunner::open_reader);
+    }
+  } else if (options_.snapshots) {
     if (snapshots_.size() < kSnapshotsMax) {
       actions.push_back(&ModelRunner::create_snapshot);
       actions.push_back(&ModelRunner::create_snapshot);
@@ -46,7 +51,7 @@ void ModelRunner::create_snapshot() {
     return;
   }
   if (must("create " + options.name, created ? Result<void>() : created.error())) {
-    snapshots_.push_back({options.name, model_});
+    keep(options.name, model_);
   }
 }
 
@@ -58,8 +63,8 @@ void ModelRunner::apply_snapshot() {
     log("apply: the counts are full");
     return;
   }
-  if (must("apply " + snapshots_[index].name, applied)) {
-    model_ = snapshots_[index].model;
+  if (must("apply " + snapshots_[index]->name, applied)) {
+    model_ = snapshots_[index]->model;
     if (image_->size() != model_.size()) {
       fail("after apply the disk has " + std::to_string(image_->size()) + " bytes, not " +
            std::to_string(model_.size()));
@@ -70,16 +75,15 @@ void ModelRunner::apply_snapshot() {
 void ModelRunner::delete_snapshot() {
   const auto index = static_cast<std::size_t>(random_.below(snapshots_.size()));
   const Result<void> deleted = varve::delete_snapshot(*image_, index);
-  if (reader_ != nullptr && index == reader_index_) {
-    log("delete of the open " + snapshots_[index].name);
+  if (reader_ != nullptr && snapshots_[index].get() == reader_snapshot_) {
+    log("delete of the open " + snapshots_[index]->name);
     if (deleted || deleted.error().code != ErrorCode::busy) {
       fail("deleting an open snapshot is not busy");
     }
     return;
   }
-  if (must("delete " + snapshots_[index].name, deleted)) {
+  if (must("delete " + snapshots_[index]->name, deleted)) {
     snapshots_.erase(snapshots_.begin() + static_cast<std::ptrdiff_t>(index));
-    reader_index_ -= index < reader_index_ ? 1 : 0;
   }
 }
 
@@ -87,16 +91,27 @@ void ModelRunner::rename_snapshot() {
   const auto index = static_cast<std::size_t>(random_.below(snapshots_.size()));
   const std::string name = "renamed " + std::to_string(next_name_++) +
                            std::string(static_cast<std::size_t>(random_.below(40)), 'x');
-  if (must("rename " + snapshots_[index].name + " to " + name,
+  if (must("rename " + snapshots_[index]->name + " to " + name,
            varve::rename_snapshot(*image_, index, name))) {
-    snapshots_[index].name = name;
+    snapshots_[index]->name = name;
   }
 }
 
 void ModelRunner::open_reader() {
-  reader_index_ = static_cast<std::size_t>(random_.below(snapshots_.size()));
-  auto opened = open_snapshot(*image_, reader_index_);
-  if (must("open " + snapshots_[reader_index_].name, opened ? Result<void>() : opened.error())) {
+  KeptSnapshot* kept = random_.pick(snapshots_).get();
+  const auto index = index_of(kept->name);
+  if (!index) {
+    return;
+  }
+  looked_at_ = kept->name;
+  auto opened = open_snapshot(*image_, *index);
+  looked_at_.clear();
+  if (!opened && opened.error().code == ErrorCode::busy && !operations_.empty()) {
+    log("open: it is being deleted");
+    return;
+  }
+  reader_snapshot_ = kept;
+  if (must("open " + reader_snapshot_->name, opened ? Result<void>() : opened.error())) {
     reader_ = std::move(*opened);
   }
 }
@@ -106,6 +121,12 @@ void ModelRunner::close_reader() {
     must("close the snapshot", reader_->close());
     reader_.reset();
   }
+}
+
+void ModelRunner::keep(const std::string& name, const DiskModel& model) {
+  snapshots_.push_back(std::make_unique<KeptSnapshot>());
+  snapshots_.back()->name = name;
+  snapshots_.back()->model = model;
 }
 
 void ModelRunner::grow() {
@@ -136,12 +157,17 @@ void ModelRunner::open() {
 
 void ModelRunner::close() {
   close_reader();
+  is_closing_ = true;  // Ends what is under way.
   must("close", image_->close());
+  collect_operations();
+  is_closing_ = false;
   image_.reset();
 }
 
 void ModelRunner::reopen() {
-  compare_all();
+  if (operations_.empty()) {
+    compare_all();
+  }
   if (failure_.empty()) {
     close();
   }
@@ -184,17 +210,11 @@ void ModelRunner::compare_all() {
     return;
   }
   for (std::size_t i = 0; i < snapshots_.size() && failure_.empty(); ++i) {
-    if ((*list)[i].name != snapshots_[i].name) {
+    if ((*list)[i].name != snapshots_[i]->name) {
       fail("snapshot " + std::to_string(i) + " is called " + (*list)[i].name);
       return;
     }
-    auto snapshot = open_snapshot(*image_, i);
-    if (!snapshot) {
-      fail(snapshots_[i].name + ": " + describe(snapshot.error()));
-      return;
-    }
-    compare_disk(**snapshot, snapshots_[i].model, snapshots_[i].name);
-    must("close a snapshot", (*snapshot)->close());
+    compare_snapshot(*snapshots_[i]);
   }
   if (failure_.empty()) {
     if (const auto wrong = check_image(*image_, false, false)) {

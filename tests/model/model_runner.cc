@@ -62,6 +62,7 @@ std::optional<std::string> ModelRunner::run() {
     look_at_order();
   }
   drain();
+  finish_operations();
   if (failure_.empty()) {
     compare_all();
   }
@@ -112,6 +113,9 @@ void ModelRunner::start() {
 }
 
 void ModelRunner::step() {
+  if (options_.live) {
+    live_step();
+  }
   if (random_.below(1000) < kControlPerMille) {
     drain();
     if (failure_.empty()) {
@@ -152,6 +156,12 @@ void ModelRunner::finish(Slot& slot, const Result<void>& result) {
   slot.busy = false;
   --in_flight_;
   log("done " + slot.text);
+  if (slot.refusal) {
+    if (result || result.error().code != *slot.refusal) {
+      fail(slot.text + ": not refused after the disk was switched");
+    }
+    return;
+  }
   if (!result) {
     fail(slot.text + ": " + describe(result.error()));
   }
@@ -164,6 +174,11 @@ void ModelRunner::finish(Slot& slot, const Result<void>& result) {
   }
   for (const auto& [id, certainty] : slot.changes) {
     slot.model->end_change(id, result ? certainty : Certainty::maybe);
+  }
+  // Behind the gate of a growth requests are made as well.
+  if (is_growing_ && failure_.empty() && random_.chance(50)) {
+    make_request(slot);
+    submit(slot);
   }
 }
 
@@ -215,11 +230,14 @@ void ModelRunner::make_request(Slot& slot) {
   slot.request = BlockRequest{};
   slot.changes.clear();
   slot.is_read = false;
+  slot.stamp = kZeroStamp;
+  slot.refusal.reset();
   slot.model = &model_;
-  const std::uint64_t kind = random_.below(100);
+  // While the disk grows only what means the same on either.
+  const std::uint64_t kind = random_.below(is_growing_ ? 75 : 100);
   if (kind < 35) {
     const bool on_snapshot = reader_ != nullptr && random_.chance(30);
-    make_read(slot, on_snapshot ? snapshots_[reader_index_].model : model_);
+    make_read(slot, on_snapshot ? reader_snapshot_->model : model_);
   } else if (kind < 75) {
     make_write(slot);
   } else if (kind < 82) {
@@ -248,7 +266,7 @@ void ModelRunner::make_read(Slot& slot, DiskModel& model) {
 
 void ModelRunner::make_write(Slot& slot) {
   const auto [offset, length] = pick_range(model_.size());
-  const Stamp stamp = next_stamp_++;
+  const Stamp stamp = slot.stamp = next_stamp_++;
   slot.text = "write " + std::to_string(offset) + "+" + std::to_string(length) + " stamp " +
               std::to_string(stamp);
   slot.request.operation = BlockOperation::write;
@@ -265,7 +283,7 @@ void ModelRunner::make_compressed(Slot& slot) {
   const std::uint64_t count = random_.between(1, std::min<std::uint64_t>(3, clusters - first));
   const std::uint64_t offset = first * cluster;
   const std::uint64_t length = std::min(count * cluster, model_.size() - offset);
-  const Stamp stamp = next_stamp_++;
+  const Stamp stamp = slot.stamp = next_stamp_++;
   slot.text = "write_compressed " + std::to_string(offset) + "+" + std::to_string(length) +
               " stamp " + std::to_string(stamp);
   slot.request.operation = BlockOperation::write_compressed;
@@ -292,6 +310,12 @@ void ModelRunner::make_discard(Slot& slot) {
   slot.request.offset = offset;
   slot.request.length = length;
   slot.text = "discard " + std::to_string(offset) + "+" + std::to_string(length);
+  begin_discard(slot);
+}
+
+void ModelRunner::begin_discard(Slot& slot) {
+  const std::uint64_t offset = slot.request.offset;
+  const std::uint64_t length = slot.request.length;
   const GeometryCase& geometry = options_.geometry;
   const std::uint64_t cluster = geometry.cluster_bytes();
   // Version 2 has no zero clusters: what the backing file would show instead is left alone.

@@ -1,6 +1,6 @@
 // ModelRunner: random overlapping requests against an image and a DiskModel at once, with
-// snapshots, growth and reopening in between. Everything follows from the seed (on simulated
-// storage: exactly).
+// snapshots, growth and reopening in between; live, with snapshot operations and growth while the
+// requests are in flight. Everything follows from the seed (on simulated storage: exactly).
 //
 // Threads: the calling one. Lifetime: one run per runner.
 #pragma once
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <varve/image.h>
+#include <varve/snapshot_operation.h>
 
 #include "model/disk_model.h"
 #include "model/geometry_cases.h"
@@ -34,6 +35,7 @@ struct ModelOptions {
   std::uint64_t operations = 5000;  // Guest requests.
   std::uint64_t seed = 1;
   bool ask_qemu = true;
+  bool live = false;  // Snapshot operations overlap the requests.
 };
 inline std::ostream& operator<<(std::ostream& stream, const ModelOptions& options) {
   return stream << options.name;
@@ -48,6 +50,8 @@ class ModelRunner {
   [[nodiscard]] std::optional<std::string> run();
   // Set when the machine lacks what the storage kind needs; nothing was run.
   [[nodiscard]] bool is_unsupported() const noexcept { return unsupported_; }
+  // Snapshots taken beside the requests.
+  [[nodiscard]] std::uint64_t published() const noexcept { return published_; }
 
  private:
   struct Slot {
@@ -60,11 +64,25 @@ class ModelRunner {
     bool is_read = false;
     DiskModel::RequestId read = 0;
     std::vector<std::pair<DiskModel::RequestId, Certainty>> changes;
-    DiskModel* model = nullptr;  // The active disk's, or an open snapshot's.
+    Stamp stamp = kZeroStamp;
+    DiskModel* model = nullptr;        // The active disk's, or an open snapshot's.
+    std::optional<ErrorCode> refusal;  // The disk it was meant for is not there any more.
   };
   struct KeptSnapshot {
     std::string name;
-    DiskModel model;
+    DiskModel model{0};
+    std::vector<std::byte> seen;  // What it showed when it was first read: it never changes.
+  };
+  // A snapshot operation under way or waiting for its turn.
+  enum class LiveKind : std::uint8_t { create, apply, remove };
+  struct LiveOperation {
+    ModelRunner* runner = nullptr;
+    LiveKind kind = LiveKind::create;
+    std::string name;
+    std::unique_ptr<SnapshotOperation> operation;
+    std::optional<DiskModel> frozen;
+    bool is_switched = false;
+    bool is_cancelled = false;
   };
 
   void look_at_order();
@@ -77,13 +95,31 @@ class ModelRunner {
   void make_compressed(Slot& slot);
   void make_zero(Slot& slot);
   void make_discard(Slot& slot);
+  void begin_discard(Slot& slot);
   void set_buffer(Slot& slot, std::uint64_t length);
   [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> pick_range(std::uint64_t size);
   static void completed(BlockRequest& request, const Result<void>& result);
   void finish(Slot& slot, const Result<void>& result);
   void drain();
 
+  // model_live.cc
+  void live_step();
+  void start_operation();
+  void move_on(LiveOperation& live);
+  void cancel_operation();
+  void grow_live();
+  static void phase_changed(SnapshotOperation& operation, void* owner);
+  void switch_disk(const DiskModel& to);
+  void operation_done(LiveOperation& live);
+  void judge_failure(const LiveOperation& live, const Error& error);
+  void collect_operations();
+  void finish_operations();
+  void compare_snapshot(KeptSnapshot& kept);
+  [[nodiscard]] KeptSnapshot* find_kept(const std::string& name);
+  [[nodiscard]] std::optional<std::size_t> index_of(const std::string& name);
+
   void control();
+  void keep(const std::string& name, const DiskModel& model);
   void create_snapshot();
   void apply_snapshot();
   void delete_snapshot();
@@ -109,9 +145,14 @@ class ModelRunner {
   std::unique_ptr<ModelHost> host_;
   std::unique_ptr<Image> image_;
   std::unique_ptr<Image> reader_;  // A snapshot read beside the writer.
-  std::size_t reader_index_ = 0;
+  KeptSnapshot* reader_snapshot_ = nullptr;
+  std::string looked_at_;  // A snapshot that is being opened or read just now.
   DiskModel model_;
-  std::vector<KeptSnapshot> snapshots_;
+  std::vector<std::unique_ptr<KeptSnapshot>> snapshots_;
+  std::vector<std::unique_ptr<LiveOperation>> operations_;
+  std::uint64_t published_ = 0;
+  bool is_growing_ = false;
+  bool is_closing_ = false;
   std::vector<std::unique_ptr<Slot>> slots_;
   unsigned in_flight_ = 0;
   std::uint64_t submitted_ = 0;

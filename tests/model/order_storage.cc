@@ -116,6 +116,10 @@ void OrderStorage::submit(StorageRequest& request) noexcept {
     change->data = sim::gather(request);
   }
   judge(*change);
+  for (std::uint64_t i = change->offset / kSectorBytes;
+       i < divide_up(change->offset + change->length, kSectorBytes); ++i) {
+    sector(i).touched = next_change_;
+  }
   headers_in_flight_ += change->tag == IoTag::header ? 1 : 0;
   const std::uint64_t number = change->number;
   air_.push_back(std::move(change));
@@ -215,7 +219,12 @@ void OrderStorage::refresh() {
   is_dirty_ = image->is_dirty();
   was_settled_ = was_settled_ || !is_dirty_;
   has_trusted_bitmap_ = image->has_trusted_bitmap();
-  uses_ = report.uses;
+  const std::vector<std::uint16_t> uses_before = std::exchange(uses_, report.uses);
+  const auto was_packed = [&](std::uint64_t index) {
+    const auto cluster = static_cast<std::size_t>(index * kSectorBytes / cluster_bytes_);
+    return cluster < uses_before.size() &&
+           uses_before[cluster] == static_cast<std::uint16_t>(ReferenceUse::compressed);
+  };
   references_ = report.references;
   if (report.reachable.size() > sectors_.size()) {
     sectors_.resize(report.reachable.size());
@@ -225,8 +234,10 @@ void OrderStorage::refresh() {
     const bool reachable =
         i < report.reachable.size() && report.reachable[static_cast<std::size_t>(i)];
     // A cluster kept behind zeros may have been written anew before the zeros are durable.
-    kept.ended_now = kept.reachable && !reachable && !is_referenced(i);
+    // A sector that compressed clusters share may have the next one's bytes already.
+    kept.ended_now = kept.reachable && !reachable && !is_referenced(i) && !was_packed(i);
     if (kept.ended_now) {
+      kept.ended = next_change_;
       kept.stale = true;
       kept.written = false;
     }
@@ -322,6 +333,20 @@ void OrderStorage::judge_metadata(const Change& change) {
   durable_.rollback(mark);
 }
 
+// Whether nobody has written to the cluster since it became unreachable: what a freeze keeps stands
+// there, until the header publishes it.
+bool OrderStorage::is_untouched(std::uint64_t index) {
+  const std::uint64_t ended = sector(index).ended;
+  const std::uint64_t sectors = cluster_bytes_ / kSectorBytes;
+  const std::uint64_t first = index / sectors * sectors;
+  for (std::uint64_t i = first; i < first + sectors; ++i) {
+    if (sector(i).touched > ended) {
+      return false;
+    }
+  }
+  return true;
+}
+
 // Whether what is in the air overwrites zeros in place: the sector was fresh (O8), and the write
 // that came with its cluster is durable.
 bool OrderStorage::is_overwritten(const ReferenceReport& after, std::uint64_t index) {
@@ -346,7 +371,8 @@ void OrderStorage::judge_reachable(const ReferenceReport& after, IoTag tag) {
       continue;
     }
     const Sector kept = sector(i);
-    if (kept.reachable || kept.written) {
+    const bool is_published = tag == IoTag::header && kept.stale && is_untouched(i);
+    if (kept.reachable || kept.written || is_published) {
       continue;
     }
     const std::string where = std::string(io_tag_name(tag)) + " makes the sector at " +

@@ -47,7 +47,9 @@ class OrderStorage final : public sim::DecoratorStorage {
     bool stale = false;    // Holds bytes of another life.
     bool written = false;  // A write of this life is durable.
     bool reachable = false;
-    bool ended_now = false;  // Became unreachable with the last flush.
+    bool ended_now = false;     // Became unreachable with the last flush.
+    std::uint64_t ended = 0;    // The number of changes when its last life ended ...
+    std::uint64_t touched = 0;  // ... and when it was last written to.
   };
 
   void forwarded(Forwarded& part) override;
@@ -63,6 +65,7 @@ class OrderStorage final : public sim::DecoratorStorage {
   [[nodiscard]] Sector& sector(std::uint64_t index);
   [[nodiscard]] bool is_in_the_air(std::uint64_t index) const;
   [[nodiscard]] bool is_referenced(std::uint64_t index) const;
+  [[nodiscard]] bool is_untouched(std::uint64_t index);
   [[nodiscard]] bool is_overwritten(const ReferenceReport& after, std::uint64_t index);
 
   OrderRecord& record_;
