@@ -21,10 +21,21 @@ enum class AioBackend : std::uint8_t {
   threads,
 };
 
+// How much a message matters. Errors the caller is told anyway are not logged.
+enum class LogLevel : std::uint8_t {
+  error,    // What is durable is unknown: a flush failed.
+  warning,  // Something does not work as it was meant to; the library goes on another way.
+  info,     // What an operator would like to read later.
+};
+
 struct EngineOptions {
   AioBackend backend = AioBackend::automatic;
   unsigned queue_depth = 256;  // Requests the ring holds; more wait in a queue without allocation.
   unsigned threads = 4;  // Size of the pool when threads are used; 0: opening a file fails instead.
+  // Hears of what happens on the engine, from inside any call on it, on its thread. `text` is one
+  // line without an end and lives as long as the call. Must not call the library. Null: nobody.
+  void (*log)(void* owner, LogLevel level, const char* text) = nullptr;
+  void* log_owner = nullptr;
 };
 
 class Engine {
@@ -59,6 +70,11 @@ class Engine {
 
   // The same from any thread; wakes event_fd().
   void post_from_any_thread(StorageRequest& request, const Result<void>& result) noexcept;
+
+  // For the floors above: tells EngineOptions::log, where there is one. `subject` (a file's name)
+  // and `cause` may be null.
+  void log(LogLevel level, const char* what, const char* subject = nullptr,
+           const Error* cause = nullptr) const noexcept;
 
   // Something that makes progress when polled, for simulated storages: called by poll() and wait();
   // returns how many completions it posted. wait() does not block while a source is registered.

@@ -26,6 +26,7 @@
 namespace varve {
 
 class ImageCore;
+struct ImageStatistics;
 
 enum class Compression : std::uint8_t { zlib = 0, zstd = 1 };
 
@@ -61,6 +62,7 @@ struct OpenOptions {
   std::size_t l2_cache_bytes = 32u << 20;       // At least two tables are kept whatever this says.
   std::size_t refcount_cache_bytes = 8u << 20;  // At least two blocks.
   unsigned operations_max = 128;  // Operations in flight; further requests wait in a queue.
+  bool measure_latency = false;   // Two looks at the clock per request (statistics.h).
 };
 
 enum class BlockOperation : std::uint8_t {
@@ -93,6 +95,7 @@ struct BlockRequest {
     BlockRequest* next = nullptr;
     std::uint64_t done_bytes = 0;
     std::uint32_t pending = 0;
+    std::uint64_t started_nanoseconds = 0;
     IoVector packed;  // write_compressed: the one cluster's stream, made already; or empty.
     Result<void> result;
   } internal;
@@ -163,6 +166,32 @@ class Image {
   // The next image of the chain, or null.
   [[nodiscard]] Image* backing() const noexcept;
 
+  // --- Pause, drain, release. Blocking calls (read, write, grow ...) answer `busy` on an image
+  // that is paused or released; requests wait.
+
+  // Requests submitted from now on wait until resume(); those in flight go on. Snapshot operations
+  // do not mind.
+  void pause() noexcept;
+  // What waits goes on, once the image is not released either.
+  void resume() noexcept;
+  [[nodiscard]] bool is_paused() const noexcept;
+  // Runs the engine until no request is in flight; those that wait for resume() do not count.
+  // Blocking. Must not be made from a completion.
+  void drain() noexcept;
+
+  // Hands the image over to somebody else (the target of a migration): requests wait, what is in
+  // flight is drained, everything is flushed and given back as by close(), and the locks of the
+  // whole chain are dropped. Until reacquire() nothing touches the files; they stay open. Blocking.
+  // Durable. Errors: busy (operations, state writers, or snapshots that are open; is released
+  // already), and those of flush: the image is then not released.
+  Result<void> release() noexcept;
+  // Takes the image back, whatever was done to it meanwhile, and lets requests go on: locks, reads
+  // and checks everything anew, settles a dirty image. Blocking. Errors: busy (somebody has it),
+  // invalid_argument (not released), unsupported (it is another image now: cluster size,
+  // compression or data file differ), and those of open(); the image is then still released.
+  Result<void> reacquire() noexcept;
+  [[nodiscard]] bool is_released() const noexcept;
+
   // Starts a guest request. No heap allocation for reads and in-place writes of allocated clusters.
   void submit(BlockRequest& request) noexcept;
 
@@ -196,6 +225,8 @@ class Image {
     std::uint64_t refcount_growth_flushes = 0;  // Those of them by refcount growth.
   };
   [[nodiscard]] const Counters& counters() const noexcept;
+  // The same and more, as of now: see statistics.h.
+  [[nodiscard]] ImageStatistics statistics() const noexcept;
 
   // For the floors above (snapshot, maintenance).
   [[nodiscard]] ImageCore& core() const noexcept { return *core_; }

@@ -135,6 +135,10 @@ class Storage {
   }
   virtual void unlock() noexcept {}
 
+  // Somebody else may have changed the storage while it was unlocked: what is remembered of it (its
+  // size) is asked again. REQUIRES: nothing in flight. Errors: io.
+  [[nodiscard]] virtual Result<void> refresh() noexcept { return {}; }
+
   // Whether `offset` is data or a hole, as far as the file system tells without I/O of its own; at
   // most `length` bytes. Data where it does not tell. Only a hint of what can be skipped: no
   // decision about correctness may rest on it while writes are in flight. REQUIRES: offset <

@@ -41,4 +41,5 @@
 #include <varve/c/queue.h>
 #include <varve/c/snapshot.h>
 #include <varve/c/state.h>
+#include <varve/c/statistics.h>
 #include <varve/c/storage.h>

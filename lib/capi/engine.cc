@@ -7,6 +7,17 @@ using namespace varve;
 using namespace varve::capi;
 
 static_assert(VARVE_AIO_THREADS == static_cast<int>(AioBackend::threads));
+static_assert(VARVE_LOG_INFO == static_cast<int>(LogLevel::info));
+
+namespace {
+
+void log(void* owner, LogLevel level, const char* text) {
+  auto& engine = *static_cast<varve_engine*>(owner);
+  const CallbackScope scope(engine);
+  engine.log(engine.log_owner, static_cast<uint32_t>(level), text);
+}
+
+}  // namespace
 
 varve_code varve_engine_create(const varve_engine_options* given, varve_engine** engine,
                                varve_error* error) {
@@ -22,6 +33,12 @@ varve_code varve_engine_create(const varve_engine_options* given, varve_engine**
                          ? 0
                          : value_or(options.threads, wanted.threads);
     auto handle = std::make_unique<varve_engine>();
+    handle->log = options.log;
+    handle->log_owner = options.log_owner;
+    if (options.log != nullptr) {
+      wanted.log = log;
+      wanted.log_owner = handle.get();
+    }
     handle->engine = VARVE_TRY(Engine::create(wanted));
     *engine = handle.release();
     return {};

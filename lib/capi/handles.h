@@ -18,6 +18,8 @@ struct varve_engine {
   varve::capi::ForkMark mark;
   std::size_t handles = 0;  // Storages and images that are open.
   unsigned callbacks = 0;   // Callbacks that are running and may not block.
+  void (*log)(void* owner, uint32_t level, const char* text) = nullptr;
+  void* log_owner = nullptr;
 };
 
 struct varve_image {

@@ -16,10 +16,11 @@ namespace {
 
 constexpr uint32_t kCreateFlags = VARVE_CREATE_LAZY_REFCOUNTS | VARVE_CREATE_EXTENDED_L2 |
                                   VARVE_CREATE_DATA_FILE_RAW | VARVE_CREATE_DIRECT;
-constexpr uint32_t kOpenFlags =
-    VARVE_OPEN_WRITABLE | VARVE_OPEN_NO_LOCK | VARVE_OPEN_FORCE_SHARE | VARVE_OPEN_DIRECT |
-    VARVE_OPEN_NO_FSYNC | VARVE_OPEN_UNMAP | VARVE_OPEN_NO_BACKING | VARVE_OPEN_NO_DATA_FILE |
-    VARVE_OPEN_ALLOW_CORRUPT | VARVE_OPEN_BACKING_RAW | VARVE_OPEN_BACKING_QCOW2;
+constexpr uint32_t kOpenFlags = VARVE_OPEN_WRITABLE | VARVE_OPEN_NO_LOCK | VARVE_OPEN_FORCE_SHARE |
+                                VARVE_OPEN_DIRECT | VARVE_OPEN_NO_FSYNC | VARVE_OPEN_UNMAP |
+                                VARVE_OPEN_NO_BACKING | VARVE_OPEN_NO_DATA_FILE |
+                                VARVE_OPEN_ALLOW_CORRUPT | VARVE_OPEN_BACKING_RAW |
+                                VARVE_OPEN_BACKING_QCOW2 | VARVE_OPEN_MEASURE_LATENCY;
 
 Result<Format> format_of(uint32_t format, const char* what) noexcept {
   switch (format) {
@@ -104,6 +105,7 @@ Result<Opening> opening(const varve_open_options* given) {
   wanted.file.direct = has(VARVE_OPEN_DIRECT);
   wanted.file.fsync = !has(VARVE_OPEN_NO_FSYNC);
   wanted.discard = has(VARVE_OPEN_UNMAP) ? DiscardMode::unmap : DiscardMode::ignore;
+  wanted.measure_latency = has(VARVE_OPEN_MEASURE_LATENCY);
   wanted.open_backing = !has(VARVE_OPEN_NO_BACKING);
   wanted.open_data_file = !has(VARVE_OPEN_NO_DATA_FILE);
   wanted.allow_corrupt = has(VARVE_OPEN_ALLOW_CORRUPT);
@@ -317,6 +319,35 @@ varve_code varve_image_grow(varve_image* image, uint64_t disk_bytes, uint32_t pr
     return disk.grow(disk_bytes, VARVE_TRY(enum_of(preallocation, Preallocation::full,
                                                    "varve_image_grow: preallocation")));
   });
+}
+
+varve_code varve_image_pause(varve_image* image, varve_error* error) {
+  return call(engine_of(image), Call::quick, error, [&]() -> Result<void> {
+    image->image->pause();
+    return {};
+  });
+}
+
+varve_code varve_image_resume(varve_image* image, varve_error* error) {
+  return call(engine_of(image), Call::quick, error, [&]() -> Result<void> {
+    image->image->resume();
+    return {};
+  });
+}
+
+varve_code varve_image_drain(varve_image* image, varve_error* error) {
+  return on_image(image, error, [](Image& disk) -> Result<void> {
+    disk.drain();
+    return {};
+  });
+}
+
+varve_code varve_image_release(varve_image* image, varve_error* error) {
+  return on_image(image, error, [](Image& disk) { return disk.release(); });
+}
+
+varve_code varve_image_reacquire(varve_image* image, varve_error* error) {
+  return on_image(image, error, [](Image& disk) { return disk.reacquire(); });
 }
 
 varve_code varve_image_get_status(varve_image* image, uint64_t offset, uint64_t length,

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include <varve/image.h>
+#include <varve/statistics.h>
 
 #include "base/buffer.h"
 #include "base/checked.h"
@@ -14,6 +15,14 @@
 
 namespace varve {
 namespace {
+
+// Who blocks on a paused image would block for ever.
+Result<void> check_open(const ImageCore& core) noexcept {
+  if (core.intake.is_released) {
+    return failure(ErrorCode::busy, "the image is released");
+  }
+  return core.intake.is_paused ? failure(ErrorCode::busy, "the image is paused") : Result<void>();
+}
 
 // Runs one request to its end.
 class BlockingRequest {
@@ -37,6 +46,7 @@ class BlockingRequest {
   }
   void set_may_unmap(bool may_unmap) noexcept { request_.may_unmap = may_unmap; }
   Result<void> run(ImageCore& core) noexcept {
+    VARVE_TRY(check_open(core));
     Engine& engine = core.storage().engine();
     core.submit(request_);
     while (!is_done_) {
@@ -164,9 +174,95 @@ Result<std::unique_ptr<Image>> Image::open(std::unique_ptr<Storage> storage,
   }
 }
 
+namespace {
+
+// Lets what has waited go on.
+void let_in(ImageCore& core) noexcept {
+  while (core.intake.is_open()) {
+    BlockRequest* request = core.intake.take();
+    if (request == nullptr) {
+      return;
+    }
+    core.submit(*request);
+  }
+}
+
+}  // namespace
+
 Result<void> Image::close() noexcept {
+  if (core_->intake.is_released) {
+    while (BlockRequest* request = core_->intake.take()) {
+      request->complete(*request, failure(ErrorCode::busy, "the image was closed while released"));
+    }
+  } else {
+    resume();
+  }
   return core_->close();
 }
+
+void Image::pause() noexcept {
+  core_->intake.is_paused = true;
+}
+void Image::resume() noexcept {
+  core_->intake.is_paused = false;
+  let_in(*core_);
+}
+bool Image::is_paused() const noexcept {
+  return core_->intake.is_paused;
+}
+bool Image::is_released() const noexcept {
+  return core_->intake.is_released;
+}
+void Image::drain() noexcept {
+  while (core_->has_requests()) {
+    engine().wait();
+  }
+}
+
+Result<void> Image::release() noexcept {
+  if (is_released()) {
+    return failure(ErrorCode::busy, "the image is released already");
+  }
+  VARVE_TRY(core_->check_release());
+  core_->intake.is_released = true;
+  drain();
+  // Completions may have begun something meanwhile.
+  Result<void> released = core_->check_release();
+  if (released) {
+    released = core_->release();
+  }
+  if (!released) {
+    core_->intake.is_released = false;
+    let_in(*core_);
+    return released;
+  }
+  // Layers below are only read: there is nothing that can fail.
+  for (Image* layer = backing(); layer != nullptr; layer = layer->backing()) {
+    (void)layer->core_->release();
+  }
+  engine().log(LogLevel::info, "released", name());
+  return {};
+}
+
+Result<void> Image::reacquire() noexcept {
+  if (!is_released()) {
+    return failure(ErrorCode::invalid_argument, "the image is not released");
+  }
+  for (Image* layer = this; layer != nullptr; layer = layer->backing()) {
+    const Result<void> taken = layer->core_->reacquire();
+    if (!taken) {
+      for (Image* above = this; above != layer; above = above->backing()) {
+        (void)above->core_->release();
+      }
+      return taken;
+    }
+  }
+  core_->intake.is_released = false;
+  engine().log(LogLevel::info, "reacquired", name());
+  let_in(*core_);
+  return {};
+}
+
 std::uint64_t Image::size() const noexcept {
   return core_->size();
 }
@@ -183,7 +279,21 @@ Image* Image::backing() const noexcept {
   return core_->below();
 }
 void Image::submit(BlockRequest& request) noexcept {
+  if (!core_->intake.is_open()) [[unlikely]] {
+    core_->intake.hold(request);
+    return;
+  }
   core_->submit(request);
+}
+ImageStatistics Image::statistics() const noexcept {
+  ImageStatistics statistics;
+  statistics.io = core_->counters();
+  statistics.reads = core_->latency.reads;
+  statistics.writes = core_->latency.writes;
+  statistics.flushes = core_->latency.flushes;
+  statistics.others = core_->latency.others;
+  core_->add_statistics(statistics);
+  return statistics;
 }
 const Image::Counters& Image::counters() const noexcept {
   return core_->counters();
@@ -225,11 +335,13 @@ Result<void> Image::flush() noexcept {
 }
 
 Result<void> Image::grow(std::uint64_t new_size, Preallocation preallocation) noexcept {
+  VARVE_TRY(check_open(*core_));
   return core_->grow(new_size, preallocation);
 }
 
 Result<BlockStatus> Image::status(std::uint64_t offset, std::uint64_t length,
                                   bool whole_chain) noexcept {
+  VARVE_TRY(check_open(*core_));
   if (offset >= size()) {
     return failure_at(ErrorCode::out_of_range, IoTag::guest_data, offset,
                       "the offset lies beyond the disk");

@@ -5,6 +5,16 @@
 
 namespace varve {
 
+Result<void> ImageCore::check_release() const noexcept {
+  return failure(ErrorCode::unsupported, "an image of a snapshot is released with its image");
+}
+Result<void> ImageCore::release() noexcept {
+  return check_release();
+}
+Result<void> ImageCore::reacquire() noexcept {
+  return check_release();
+}
+
 Result<void> validate_request(const BlockRequest& request, std::uint64_t disk_size,
                               bool is_writable) noexcept {
   if (request.operation == BlockOperation::flush) {

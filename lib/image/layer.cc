@@ -109,17 +109,12 @@ Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& di
                          const OpenOptions& options) {
   Metadata::Loaded loaded = VARVE_TRY(load_tables(*storage));
   const Header& header = loaded.header;
-  if (options.writable && header.is_corrupt() && !options.allow_corrupt) {
-    return corrupt_at(Corruption::corrupt_bit_set, IoTag::header,
-                      offsetof(RawHeader, incompatible_features),
-                      "the image is marked corrupt and is not written before it is repaired");
-  }
   Layer layer;
   layer.backing_name = header.backing_name;
   layer.backing_format = header.backing_format().value_or("");
   auto data_file = VARVE_TRY(open_data_file(storage->engine(), header, directory, options));
-  const bool needs_settling = header.is_dirty() && options.writable;
-  Metadata::Config config;
+  Qcow2Image::Config image_config;
+  Metadata::Config& config = image_config.metadata;
   config.file = storage.get();
   config.data_file = data_file.get();
   config.writable = options.writable;
@@ -127,17 +122,9 @@ Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& di
   config.l2_cache_bytes = options.l2_cache_bytes;
   config.refcount_cache_bytes = options.refcount_cache_bytes;
   config.operations_max = std::max(1u, options.operations_max);
-  auto metadata = VARVE_TRY(Metadata::make(config, std::move(loaded)));
-  if (needs_settling) {
-    BlockingWaiter waiter(storage->engine());
-    if (!metadata->first_write.is_done()) {
-      metadata->first_write.prepare(waiter);
-      VARVE_TRY(waiter.wait());
-    }
-    VARVE_TRY(settle(*metadata));
-  }
-  Qcow2Image::Config image_config;
   image_config.operations_max = config.operations_max;
+  image_config.allow_corrupt = options.allow_corrupt;
+  auto metadata = VARVE_TRY(make_metadata(config, std::move(loaded), options.allow_corrupt));
   layer.core = VARVE_TRY(Qcow2Image::make(std::move(storage), std::move(data_file),
                                           std::move(metadata), image_config));
   return layer;
@@ -167,6 +154,30 @@ Result<Metadata::Loaded> load_tables(Storage& file) noexcept {
                              header.refcount_table_clusters * header.geometry.cluster_bytes() / 8));
   loaded.snapshots = VARVE_TRY(read_snapshots(file, header, loaded.snapshot_table_bytes));
   return loaded;
+}
+
+Result<std::unique_ptr<Metadata>> make_metadata(const Metadata::Config& config,
+                                                Metadata::Loaded loaded,
+                                                bool allow_corrupt) noexcept {
+  if (config.writable && loaded.header.is_corrupt() && !allow_corrupt) {
+    return corrupt_at(Corruption::corrupt_bit_set, IoTag::header,
+                      offsetof(RawHeader, incompatible_features),
+                      "the image is marked corrupt and is not written before it is repaired");
+  }
+  const bool needs_settling = loaded.header.is_dirty() && config.writable;
+  auto metadata = VARVE_TRY(Metadata::make(config, std::move(loaded)));
+  if (needs_settling) {
+    Engine& engine = config.file->engine();
+    engine.log(LogLevel::info, "the image was not closed: its counts are made anew",
+               config.file->name());
+    BlockingWaiter waiter(engine);
+    if (!metadata->first_write.is_done()) {
+      metadata->first_write.prepare(waiter);
+      VARVE_TRY(waiter.wait());
+    }
+    VARVE_TRY(settle(*metadata));
+  }
+  return metadata;
 }
 
 Result<std::unique_ptr<Storage>> FileAccess::open(Engine& engine, const std::string& name,
@@ -214,13 +225,16 @@ Result<Layer> open_layer(std::unique_ptr<Storage> storage, const std::string& di
     if (options.lock) {
       VARVE_TRY(storage->lock(options.writable, options.force_share));
     }
+    Layer layer;
     if (options.format == Format::raw) {
-      Layer layer;
       layer.core = VARVE_TRY(RawImage::make(std::move(storage), options.writable, options.discard,
                                             options.operations_max));
-      return layer;
+    } else {
+      layer = VARVE_TRY(open_qcow2(std::move(storage), directory, options));
     }
-    return open_qcow2(std::move(storage), directory, options);
+    layer.core->lock_mode = {options.lock, options.writable, options.force_share};
+    layer.core->latency.is_on = options.measure_latency;
+    return layer;
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot open the image");
   }

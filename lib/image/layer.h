@@ -29,6 +29,12 @@ struct FileAccess {
 // Reads header, L1, refcount table and snapshot table, and checks what the format says of each.
 [[nodiscard]] Result<Metadata::Loaded> load_tables(Storage& file) noexcept;
 
+// Brings tables that were read to life. A dirty image that becomes writable is settled; one that is
+// marked corrupt does not become writable unless allowed.
+[[nodiscard]] Result<std::unique_ptr<Metadata>> make_metadata(const Metadata::Config& config,
+                                                              Metadata::Loaded loaded,
+                                                              bool allow_corrupt) noexcept;
+
 // A file opened as an image, without its backing chain.
 struct Layer {
   std::unique_ptr<ImageCore> core;

@@ -34,6 +34,7 @@ void Operation::finish(const Result<void>& result) noexcept {
   const Result<void> outcome = result;
   image.metadata().leave_era(era_);
   recycle();
+  image.latency.end(request);
   request.complete(request, outcome);
   image.operation_ended();
 }

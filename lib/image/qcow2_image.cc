@@ -6,6 +6,7 @@
 
 #include "base/failure.h"
 #include "base/try.h"
+#include "image/layer.h"
 #include "meta/ask.h"
 #include "meta/shutdown.h"
 
@@ -96,6 +97,7 @@ WriteTarget Qcow2Image::write_target() noexcept {
 
 void Qcow2Image::submit(BlockRequest& request) noexcept {
   request.internal = BlockRequest::Private();
+  latency.begin(request);
   take_in(request);
 }
 
@@ -105,6 +107,7 @@ void Qcow2Image::submit_packed(BlockRequest& request, IoVector packed) noexcept 
                packed.size < metadata_->geometry.cluster_bytes());
   request.internal = BlockRequest::Private();
   request.internal.packed = packed;
+  latency.begin(request);
   take_in(request);
 }
 
@@ -174,6 +177,7 @@ void Qcow2Image::begin(Operation& operation, BlockRequest& request) noexcept {
 void Qcow2Image::submit_behind_gate(BlockRequest& request) noexcept {
   VARVE_ASSERT(is_gate_closed_);
   request.internal = BlockRequest::Private();
+  latency.begin(request);
   begin(*choose(request, {}), request);
 }
 
@@ -276,15 +280,99 @@ Result<void> Qcow2Image::close() noexcept {
     result = shut_down(*metadata_);
   }
   wait_until_idle();
-  file_->unlock();
-  if (data_file_ != nullptr) {
-    data_file_->unlock();
-  }
+  unlock_files();
   if (backing != nullptr) {
     const Result<void> backing_result = backing->close();
     result = result ? backing_result : result;
   }
   return result;
+}
+
+void Qcow2Image::add_statistics(ImageStatistics& statistics) const noexcept {
+  const TableCache& blocks = metadata_->refcounts.blocks();
+  statistics.l2 = {metadata_->l2.hits(), metadata_->l2.loads()};
+  statistics.refcount = {blocks.hits(), blocks.loads()};
+}
+
+// --- Handing the image over, and taking it back ---
+
+Result<void> Qcow2Image::lock_files() noexcept {
+  if (!lock_mode.is_wanted) {
+    return {};
+  }
+  VARVE_TRY(file_->lock(lock_mode.for_writing, lock_mode.share_everything));
+  if (data_file_ != nullptr) {
+    const Result<void> locked = data_file_->lock(lock_mode.for_writing, lock_mode.share_everything);
+    if (!locked) {
+      file_->unlock();
+    }
+    return locked;
+  }
+  return {};
+}
+
+void Qcow2Image::unlock_files() noexcept {
+  file_->unlock();
+  if (data_file_ != nullptr) {
+    data_file_->unlock();
+  }
+}
+
+Result<void> Qcow2Image::check_release() const noexcept {
+  if (!control_tasks.empty() || is_growing_) {
+    return failure(ErrorCode::busy, "an operation is under way");
+  }
+  if (!open_snapshots.empty() || state_writers != 0) {
+    return failure(ErrorCode::busy, "a snapshot or a machine state is open");
+  }
+  return {};
+}
+
+Result<void> Qcow2Image::release() noexcept {
+  // Until the image is ours again nothing may change it; what is asked of it is of the past.
+  const bool was_writable = std::exchange(metadata_->is_writable, false);
+  if (was_writable) {
+    const Result<void> ended = shut_down(*metadata_);
+    if (!ended) {
+      metadata_->is_writable = true;
+      return ended;
+    }
+  }
+  wait_until_idle();
+  unlock_files();
+  return {};
+}
+
+Result<std::unique_ptr<Metadata>> Qcow2Image::load_anew() noexcept {
+  VARVE_TRY(file_->refresh());
+  if (data_file_ != nullptr) {
+    VARVE_TRY(data_file_->refresh());
+  }
+  Metadata::Loaded loaded = VARVE_TRY(load_tables(*file_));
+  const Header& now = loaded.header;
+  const Header& before = metadata_->header;
+  const bool is_same = now.geometry.cluster_bits == before.geometry.cluster_bits &&
+                       now.geometry.extended_l2 == before.geometry.extended_l2 &&
+                       now.compression == before.compression &&
+                       now.backing_name == before.backing_name &&
+                       now.backing_format() == before.backing_format() &&
+                       now.data_file_name() == before.data_file_name();
+  if (!is_same) {
+    return failure(ErrorCode::unsupported, "the file holds another image now: open it anew");
+  }
+  return make_metadata(config_.metadata, std::move(loaded), config_.allow_corrupt);
+}
+
+Result<void> Qcow2Image::reacquire() noexcept {
+  VARVE_TRY(lock_files());
+  Result<std::unique_ptr<Metadata>> anew = load_anew();
+  if (!anew) {
+    unlock_files();
+    return anew.error();
+  }
+  (*anew)->counters = metadata_->counters;
+  metadata_ = std::move(*anew);
+  return {};
 }
 
 }  // namespace varve

@@ -25,6 +25,9 @@ class Qcow2Image final : public ImageCore {
  public:
   struct Config {
     unsigned operations_max = 128;
+    // How the tables were loaded, so that they can be loaded anew.
+    Metadata::Config metadata;
+    bool allow_corrupt = false;
   };
   // Owns the storages. Errors: no_memory.
   static Result<std::unique_ptr<Qcow2Image>> make(std::unique_ptr<Storage> file,
@@ -49,6 +52,13 @@ class Qcow2Image final : public ImageCore {
     return metadata_->header.virtual_size;
   }
   [[nodiscard]] ImageFacts facts() const override;
+  [[nodiscard]] bool has_requests() const noexcept override {
+    return in_flight_ != 0 || queue_first_ != nullptr;
+  }
+  void add_statistics(ImageStatistics& statistics) const noexcept override;
+  [[nodiscard]] Result<void> check_release() const noexcept override;
+  Result<void> release() noexcept override;
+  Result<void> reacquire() noexcept override;
   [[nodiscard]] Storage& storage() const noexcept override { return *file_; }
   [[nodiscard]] const Image::Counters& counters() const noexcept override {
     return metadata_->counters;
@@ -100,6 +110,8 @@ class Qcow2Image final : public ImageCore {
   // Snapshots that are open as images of their own; deleting one of them is busy (H4). By L1
   // offset.
   std::vector<HostOffset> open_snapshots;
+  // State writers that are open.
+  unsigned state_writers = 0;
 
  private:
   [[nodiscard]] Result<void> reserve() noexcept;
@@ -111,6 +123,9 @@ class Qcow2Image final : public ImageCore {
   void end_control_tasks() noexcept;
   void begin_growth() noexcept;
   void end_growth() noexcept;
+  [[nodiscard]] Result<void> lock_files() noexcept;
+  void unlock_files() noexcept;
+  [[nodiscard]] Result<std::unique_ptr<Metadata>> load_anew() noexcept;
   [[nodiscard]] Operation* choose(const BlockRequest& request, const Result<void>& valid) noexcept;
   [[nodiscard]] bool can_start() const noexcept {
     return !is_gate_closed_ && in_flight_ < config_.operations_max;

@@ -53,6 +53,7 @@ ImageFacts RawImage::facts() const {
 
 void RawImage::submit(BlockRequest& request) noexcept {
   request.internal = BlockRequest::Private();
+  latency.begin(request);
   if (free_.empty()) {
     (queue_last_ != nullptr ? queue_last_->internal.next : queue_first_) = &request;
     queue_last_ = &request;
@@ -117,6 +118,7 @@ void RawImage::finish(Slot& slot, const Result<void>& result) noexcept {
   } else {
     free_.push_back(&slot);
   }
+  latency.end(block);
   block.complete(block, outcome);
 }
 
@@ -128,14 +130,34 @@ Result<void> RawImage::close() noexcept {
   while (free_.size() != slots_.size()) {
     storage_->engine().wait();
   }
-  Result<void> result;
-  if (is_writable_) {
-    Batch batch(counters_);
-    result = batch.flush(*storage_);
-    result = result ? batch.run() : result;
-  }
+  const Result<void> result = flush_file();
   storage_->unlock();
   return result;
+}
+
+Result<void> RawImage::flush_file() noexcept {
+  Batch batch(counters_);
+  if (is_writable_) {
+    VARVE_TRY(batch.flush(*storage_));
+  }
+  return batch.run();
+}
+
+Result<void> RawImage::release() noexcept {
+  VARVE_TRY(flush_file());
+  storage_->unlock();
+  return {};
+}
+
+Result<void> RawImage::reacquire() noexcept {
+  if (lock_mode.is_wanted) {
+    VARVE_TRY(storage_->lock(lock_mode.for_writing, lock_mode.share_everything));
+  }
+  const Result<void> refreshed = storage_->refresh();
+  if (!refreshed) {
+    storage_->unlock();
+  }
+  return refreshed;
 }
 
 Result<void> RawImage::grow(std::uint64_t new_size, Preallocation preallocation) noexcept {

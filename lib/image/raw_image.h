@@ -24,6 +24,12 @@ class RawImage final : public ImageCore {
                                                  std::uint64_t length) noexcept override;
   [[nodiscard]] std::uint64_t size() const noexcept override;
   [[nodiscard]] ImageFacts facts() const override;
+  [[nodiscard]] bool has_requests() const noexcept override {
+    return free_.size() != slots_.size();
+  }
+  [[nodiscard]] Result<void> check_release() const noexcept override { return {}; }
+  Result<void> release() noexcept override;
+  Result<void> reacquire() noexcept override;
   [[nodiscard]] Storage& storage() const noexcept override { return *storage_; }
   [[nodiscard]] const Image::Counters& counters() const noexcept override { return counters_; }
 
@@ -35,6 +41,7 @@ class RawImage final : public ImageCore {
   };
   void start(Slot& slot, BlockRequest& request) noexcept;
   void finish(Slot& slot, const Result<void>& result) noexcept;
+  [[nodiscard]] Result<void> flush_file() noexcept;
 
   std::unique_ptr<Storage> storage_;
   bool is_writable_;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <new>
+#include <string>
 #include <utility>
 
 #include <varve/engine.h>
@@ -21,6 +22,24 @@ namespace {
 // certainly has.
 constexpr int kSourceWaitMilliseconds = 1;
 
+// A message without memory for all of it is cut down to its bare words.
+void log_to(const EngineOptions& options, LogLevel level, const char* what, const char* subject,
+            const Error* cause) noexcept {
+  if (options.log == nullptr) {
+    return;
+  }
+  try {
+    std::string text = subject != nullptr ? subject + std::string(": ") + what : what;
+    if (cause != nullptr) {
+      text += ": ";
+      text += describe(*cause);
+    }
+    options.log(options.log_owner, level, text.c_str());
+  } catch (const std::bad_alloc&) {
+    options.log(options.log_owner, level, what);
+  }
+}
+
 }  // namespace
 
 Engine::Implementation::Implementation(Event&& wake, Event&& outside,
@@ -40,6 +59,7 @@ Result<void> Engine::Implementation::choose_backend() noexcept {
     if (options_.backend == AioBackend::io_uring) {
       return ring.error();
     }
+    log_to(options_, LogLevel::warning, "threads carry the I/O", nullptr, &ring.error());
   }
   pool_.emplace(mailbox_);
   return {};
@@ -268,6 +288,11 @@ void Engine::post(StorageRequest& request, const Result<void>& result) noexcept 
 void Engine::post_from_any_thread(StorageRequest& request, const Result<void>& result) noexcept {
   request.internal.result = result;
   implementation_->mailbox().put(request, Mailbox::Kind::completion);
+}
+
+void Engine::log(LogLevel level, const char* what, const char* subject,
+                 const Error* cause) const noexcept {
+  log_to(implementation_->options(), level, what, subject, cause);
 }
 
 void Engine::add_source(Source& source) noexcept {

@@ -47,6 +47,8 @@ class Engine::Implementation {
   void add_source(Source& source) noexcept;
   void remove_source(Source& source) noexcept;
 
+  [[nodiscard]] const EngineOptions& options() const noexcept { return options_; }
+
   // System calls started so far, for tests and statistics.
   [[nodiscard]] std::uint64_t system_call_count() const noexcept { return system_call_count_; }
   // REQUIRES: nothing in flight. Checked when the engine ends.

@@ -94,6 +94,17 @@ void FileStorage::unlock() noexcept {
   }
 }
 
+Result<void> FileStorage::refresh() noexcept {
+  if (!facts_.block_device) {
+    const std::optional<std::uint64_t> found = current_size(descriptor);
+    if (!found) {
+      return system_failure(errno, IoTag::none, Error::kNoOffset, "cannot find out about the file");
+    }
+    size_ = *found;
+  }
+  return {};
+}
+
 StorageExtent FileStorage::extent_at(std::uint64_t offset, std::uint64_t length) const noexcept {
   StorageExtent extent = {length, true};
   if (facts_.block_device || !range_fits(offset, length, kFileOffsetMax)) {

@@ -37,6 +37,7 @@ class FileStorage final : public Storage, private SystemFile, private WriteTrack
   bool is_same_file(const Storage& other) const noexcept override;
   Result<void> lock(bool for_writing, bool share_everything) noexcept override;
   void unlock() noexcept override;
+  [[nodiscard]] Result<void> refresh() noexcept override;
   StorageExtent extent_at(std::uint64_t offset, std::uint64_t length) const noexcept override;
 
   // --- For Bounce ---

@@ -274,6 +274,8 @@ void Commit::resume(const Result<void>& result) noexcept {
       step_ == Step::first_barrier || step_ == Step::second_barrier || step_ == Step::third_barrier;
   if (!result && was_barrier) {
     poison();
+    parts_.file->engine().log(LogLevel::error, "a flush failed: the image is not written any more",
+                              parts_.file->name(), &result.error());
   }
   advance(result);
 }

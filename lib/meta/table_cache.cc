@@ -79,6 +79,7 @@ TableCache::Table* TableCache::find(HostOffset offset) noexcept {
     return nullptr;
   }
   table->last_use_ = ++clock_;
+  ++hits_;
   return table;
 }
 
@@ -174,6 +175,7 @@ TableCache::LoadOutcome TableCache::load_into(Table* table, HostOffset offset,
   link(*table, offset);
   table->state_ = Table::State::loading;
   ++loading_count_;
+  ++loads_;
   table->vector_ = {table->buffer_.data(), static_cast<std::size_t>(table_bytes_)};
   table->request_ = StorageRequest();
   table->request_.operation = StorageOperation::read;

@@ -112,6 +112,10 @@ class TableCache {
   [[nodiscard]] DirtySpan begin_write(Table& table) noexcept;
   void end_write(HostOffset offset, DirtySpan span, bool written) noexcept;
 
+  // Since the cache was made: lookups answered from memory, and tables read.
+  [[nodiscard]] std::uint64_t hits() const noexcept { return hits_; }
+  [[nodiscard]] std::uint64_t loads() const noexcept { return loads_; }
+
   [[nodiscard]] bool is_loading() const noexcept { return loading_count_ != 0; }
   [[nodiscard]] std::size_t dirty_count() const noexcept { return dirty_count_; }
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
@@ -139,6 +143,8 @@ class TableCache {
   std::size_t dirty_count_ = 0;
   std::size_t loading_count_ = 0;
   std::uint64_t clock_ = 0;
+  std::uint64_t hits_ = 0;
+  std::uint64_t loads_ = 0;
   std::vector<std::unique_ptr<Table>> tables_;
   std::size_t walked_ = 0;  // Where the last table of a walk was found.
   std::vector<Table*> buckets_;

@@ -42,6 +42,9 @@ class SnapshotImage final : public ImageCore {
                                                  std::uint64_t length) noexcept override;
   [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
   [[nodiscard]] ImageFacts facts() const override;
+  [[nodiscard]] bool has_requests() const noexcept override {
+    return free_.size() != reads_.size();
+  }
   [[nodiscard]] Storage& storage() const noexcept override { return owner_->storage(); }
   [[nodiscard]] const Image::Counters& counters() const noexcept override {
     return owner_->counters();

@@ -36,13 +36,22 @@ StateStore::StateStore(Qcow2Image& image)
       units_max_(static_cast<std::size_t>(std::max(kUnitsMin, kBufferBytes / unit_bytes_))),
       has_backing_(!metadata_->header.backing_name.empty()) {
   units_.reserve(units_max_);
+  ++image_->state_writers;
 }
 
 StateStore::~StateStore() {
   VARVE_ASSERT(queue_first_ == nullptr);
   wait_idle();
   if (!is_attached_) {
+    --image_->state_writers;
     give_back();
+  }
+}
+
+// From here on the writer needs its image no more, and may outlive it.
+void StateStore::attached() noexcept {
+  if (!std::exchange(is_attached_, true)) {
+    --image_->state_writers;
   }
 }
 

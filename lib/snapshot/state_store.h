@@ -72,7 +72,7 @@ class StateStore {
   [[nodiscard]] const Hash128& digest() const noexcept { return digest_; }
   [[nodiscard]] bool is_attached() const noexcept { return is_attached_; }
   // The snapshot is published: it owns the clusters.
-  void attached() noexcept { is_attached_ = true; }
+  void attached() noexcept;
 
  private:
   class Unit;

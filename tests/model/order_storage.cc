@@ -52,7 +52,7 @@ const char* rule_of_content(IoTag tag) {
 OrderStorage::OrderStorage(std::unique_ptr<Storage> inner, const sim::SparseBytes& start,
                            OrderRecord& record)
     : DecoratorStorage(std::move(inner)), record_(record), durable_(start) {
-  refresh();
+  look_again();
   was_settled_ = !is_dirty_;
   // Whatever free space of earlier sessions holds is not this session's.
   for (std::uint64_t i = 0; i < divide_up(durable_.size(), kSectorBytes); ++i) {
@@ -188,7 +188,7 @@ void OrderStorage::made_durable(const std::vector<std::uint64_t>& numbers) {
   std::erase(air_, nullptr);
   durable_.forget_changes();
   if (!numbers.empty()) {
-    refresh();
+    look_again();
   }
   for (const std::uint64_t i : written) {
     Sector& kept = sector(i);
@@ -207,7 +207,7 @@ bool OrderStorage::is_referenced(std::uint64_t index) const {
 }
 
 // Looks at the durable image again: what became unreachable is of another life from now on.
-void OrderStorage::refresh() {
+void OrderStorage::look_again() {
   std::string why;
   const auto image = ReferenceQcow2::open(durable_.bytes(), why);
   has_image_ = image.has_value();

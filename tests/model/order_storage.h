@@ -56,7 +56,7 @@ class OrderStorage final : public sim::DecoratorStorage {
   void note_completion(const Forwarded& part);
   void apply(const Change& change);
   void made_durable(const std::vector<std::uint64_t>& numbers);
-  void refresh();
+  void look_again();
   void judge(const Change& change);
   void judge_data(const Change& change);
   void judge_metadata(const Change& change);

@@ -27,6 +27,7 @@ class DecoratorStorage : public Storage {
     return inner_->lock(for_writing, share_everything);
   }
   void unlock() noexcept override { inner_->unlock(); }
+  [[nodiscard]] Result<void> refresh() noexcept override { return inner_->refresh(); }
 
  protected:
   explicit DecoratorStorage(std::unique_ptr<Storage> inner) noexcept : inner_(std::move(inner)) {}

@@ -20,12 +20,22 @@ enum {
   VARVE_ENGINE_NO_THREADS = 1
 };
 
+enum {
+  VARVE_LOG_ERROR = 0,    // What is durable is unknown: a flush failed.
+  VARVE_LOG_WARNING = 1,  // Something does not work as it was meant to; another way is taken.
+  VARVE_LOG_INFO = 2      // What an operator would like to read later.
+};
+
 typedef struct varve_engine_options {
   size_t size;
   uint32_t backend;      // VARVE_AIO_...
   uint32_t queue_depth;  // Requests the ring holds; more wait in a queue. 0: 256.
   uint32_t threads;      // Size of the pool when threads are used. 0: 4.
   uint32_t flags;        // VARVE_ENGINE_...
+  // Hears of what happens on the engine, on its thread, from inside any call on it. `text` is one
+  // line, valid during the call. Must not call the library. NULL: nobody.
+  void (*log)(void* owner, uint32_t level, const char* text);
+  void* log_owner;
 } varve_engine_options;
 
 // Makes an engine that belongs to the calling thread. `options` may be NULL. The handle is freed by

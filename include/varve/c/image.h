@@ -67,7 +67,8 @@ enum {
   VARVE_OPEN_ALLOW_CORRUPT = 256,  // Open for writing although marked corrupt (repair only).
   // The format of the first backing file, instead of the header's word or where it has none.
   VARVE_OPEN_BACKING_RAW = 512,
-  VARVE_OPEN_BACKING_QCOW2 = 1024
+  VARVE_OPEN_BACKING_QCOW2 = 1024,
+  VARVE_OPEN_MEASURE_LATENCY = 2048  // Two looks at the clock per request (statistics.h).
 };
 
 // Opens a file that an image names (backing file, data file), so that the library opens no path:
@@ -191,6 +192,32 @@ VARVE_API varve_code varve_image_flush(varve_image* image, varve_error* error);
 // VARVE_OUT_OF_RANGE (beyond the format's limit), and those of writing.
 VARVE_API varve_code varve_image_grow(varve_image* image, uint64_t disk_bytes,
                                       uint32_t preallocation, varve_error* error);
+
+// Requests submitted from now on wait until resume; those in flight go on, and snapshot operations
+// do not mind. Blocking requests are VARVE_BUSY meanwhile. No I/O. To close resumes first.
+// Threads: the engine's; allowed inside callbacks. Fork: not in the child.
+// Errors: VARVE_INVALID_ARGUMENT.
+VARVE_API varve_code varve_image_pause(varve_image* image, varve_error* error);
+// Lets them go on. Threads: the engine's; allowed inside callbacks. Fork: not in the child.
+// Errors: VARVE_INVALID_ARGUMENT.
+VARVE_API varve_code varve_image_resume(varve_image* image, varve_error* error);
+// Runs the engine until no request is in flight; those that wait for resume do not count. Blocking.
+// Threads: the engine's. Fork: not in the child. Errors: VARVE_BUSY (inside a callback).
+VARVE_API varve_code varve_image_drain(varve_image* image, varve_error* error);
+
+// Hands the image over to somebody else, the target of a migration: requests wait, what is in
+// flight is drained, everything is flushed and given back, and the locks of the whole chain are
+// dropped. Until reacquire nothing touches the files, which stay open. Blocking. Durable.
+// Threads: the engine's. Fork: not in the child. Errors: VARVE_BUSY (operations, state writers or
+// readers, or images of snapshots are open; released already), and those of flush: the image is
+// then not released.
+VARVE_API varve_code varve_image_release(varve_image* image, varve_error* error);
+// Takes the image back, whatever was done to it meanwhile, and lets requests go on: locks it, reads
+// and checks everything anew, settles a dirty image. Blocking.
+// Threads: the engine's. Fork: not in the child. Errors: VARVE_BUSY (somebody has it),
+// VARVE_INVALID_ARGUMENT (not released), VARVE_UNSUPPORTED (it is another image now), and those of
+// opening; the image is then still released.
+VARVE_API varve_code varve_image_reacquire(varve_image* image, varve_error* error);
 
 enum {
   VARVE_STATUS_DATA = 1,  // Reading needs I/O somewhere in the chain.

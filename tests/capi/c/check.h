@@ -50,6 +50,7 @@ void test_states(void);
 void test_groups(void);
 void test_streams(void);
 void test_maintenance(void);
+void test_handover(void);
 void test_fork(void);
 
 #endif

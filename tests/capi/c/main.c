@@ -81,6 +81,7 @@ int main(int argc, char** argv) {
   test_groups();
   test_streams();
   test_maintenance();
+  test_handover();
   test_fork();
   printf("varve %s: the C interface does what it says\n", varve_version());
   return 0;
