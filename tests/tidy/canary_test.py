@@ -17,7 +17,8 @@ from source_tree import SourceTree
 CANARY = Path(__file__).resolve().parent / "canary"
 OTHER_RULES = {"floors", "third-party", "columns", "unfinished", "test-registered",
                "function-length", "markdown-title", "markdown-link", "foreign-path", "format",
-               "header-alone", "clang-tidy", "page-code", "markdown-path"}
+               "header-alone", "clang-tidy", "page-code", "markdown-path",
+               "api-page", "page-copy"}
 
 
 def find_in_canary():

@@ -2,6 +2,7 @@
 
 import re
 
+import api_pages
 import rules
 from source_tree import CPP, SCRIPTS
 
@@ -189,6 +190,17 @@ def check_markdown_paths(tree):
                        f"{path} is not in the project")
 
 
+def check_page_copies(tree):
+    """Code a page shows as a copy of a file is that file."""
+    for file in tree.files((".md",)):
+        for match in re.finditer(r"^<!-- copy of (\S+) -->\n```\w*\n(.*?)^```", file.text,
+                                 re.S | re.M):
+            path = tree.root / match.group(1)
+            if not path.is_file() or path.read_text() != match.group(2):
+                yield (file.name, file.line_of(match.start()), "page-copy",
+                       f"not what {match.group(1)} says")
+
+
 def check_foreign_paths(tree):
     for file in tree.files((".md", ".sh", ".cmake", "CMakeLists.txt")):
         for match in re.finditer(rules.FOREIGN_PATH, file.text):
@@ -198,4 +210,5 @@ def check_foreign_paths(tree):
 
 CHECKS = [check_floors, check_third_party, check_banned, check_columns, check_unfinished,
           check_test_registered, check_function_length, check_markdown,
-          check_markdown_paths, check_foreign_paths]
+          check_markdown_paths, check_page_copies, check_foreign_paths,
+          api_pages.check]
