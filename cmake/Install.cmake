@@ -1,25 +1,31 @@
 # Headers, both libraries, the CMake package and the pkg-config file; the tool, when it is built.
+# Three components: `runtime` (what a program linked with the shared library needs), `development`
+# and `tools`; cmake/Packages.cmake makes a Debian package of each.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-install(TARGETS varve_static varve_shared EXPORT VarveTargets)
+install(TARGETS varve_static EXPORT VarveTargets COMPONENT development)
+install(TARGETS varve_shared EXPORT VarveTargets LIBRARY COMPONENT runtime
+  NAMELINK_COMPONENT development)
 # An export of its own: only programs that ask for the component need pugixml.
 if(TARGET varve_service)
-  install(TARGETS varve_service EXPORT VarveServiceTargets)
+  install(TARGETS varve_service EXPORT VarveServiceTargets COMPONENT development)
 endif()
-install(DIRECTORY include/varve DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING
-  PATTERN "*.h")
+install(DIRECTORY include/varve DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
+  FILES_MATCHING PATTERN "*.h")
 if(TARGET varve_tool)
   get_target_property(is_left_out varve_tool EXCLUDE_FROM_ALL)
   if(NOT is_left_out)
-    install(TARGETS varve_tool)
+    install(TARGETS varve_tool COMPONENT tools)
   endif()
 endif()
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Varve)
-install(EXPORT VarveTargets NAMESPACE Varve:: DESTINATION ${package_folder})
+install(EXPORT VarveTargets NAMESPACE Varve:: DESTINATION ${package_folder}
+  COMPONENT development)
 if(TARGET varve_service)
-  install(EXPORT VarveServiceTargets NAMESPACE Varve:: DESTINATION ${package_folder})
+  install(EXPORT VarveServiceTargets NAMESPACE Varve:: DESTINATION ${package_folder}
+    COMPONENT development)
 endif()
 configure_package_config_file(cmake/VarveConfig.cmake.in
   ${PROJECT_BINARY_DIR}/package/VarveConfig.cmake INSTALL_DESTINATION ${package_folder})
@@ -28,11 +34,15 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/VarveConfigVersio
   COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/package/VarveConfig.cmake
   ${PROJECT_BINARY_DIR}/package/VarveConfigVersion.cmake cmake/Dependencies.cmake
-  DESTINATION ${package_folder})
+  DESTINATION ${package_folder} COMPONENT development)
 
 # The prefix is found from the file's own place, so an installed tree can be moved.
 file(RELATIVE_PATH VARVE_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" VARVE_PREFIX_FROM_PC "${VARVE_PREFIX_FROM_PC}")
 configure_file(cmake/varve.pc.in ${PROJECT_BINARY_DIR}/package/varve.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/package/varve.pc
-  DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+  DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+
+if(PROJECT_IS_TOP_LEVEL)
+  include(cmake/Packages.cmake)
+endif()

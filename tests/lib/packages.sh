@@ -9,8 +9,9 @@ BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev liburing
 TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev)
 TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils qemu-system-x86
   e2fsprogs
-  clang libclang-rt-dev clang-format clang-tidy valgrind rustc)
-FULL_PACKAGES=(debootstrap fio)
+  clang libclang-rt-dev clang-format clang-tidy valgrind rustc
+  dpkg-dev)
+FULL_PACKAGES=(debootstrap fio g++-aarch64-linux-gnu)
 
 is_installed() {
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]
