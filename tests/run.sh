@@ -27,7 +27,7 @@ find_qemu10() {
 # Two builds share the work. The sanitized one runs everything that is no peer's work, of the long
 # programs a share; the release one runs the long programs whole, where they are ten times faster,
 # and what counts, packages or looks at the text. tests/full.sh runs all of it in both.
-LONG='crash|fault|image|interop|model|tool|tool_io'
+LONG='crash|fault|image|interop|kill|model|tool|tool_io'
 
 # clang compiles sanitized code in two thirds of g++'s time, and so both compilers see every change.
 build_sanitized() {
