@@ -96,12 +96,22 @@ Result<void> Guest::finish(const Result<void>& result, bool control) {
   return result;
 }
 
+Result<void> Guest::change(std::uint64_t length, std::function<void(Version&)> how,
+                           const std::function<Result<void>()>& call) {
+  how(begin(length));
+  change_ = std::move(how);
+  const Result<void> result = ask(call);
+  change_ = nullptr;
+  return finish(result, false);
+}
+
 Result<void> Guest::write(Image& image, std::uint64_t offset, std::uint64_t length) {
   const Stamp stamp = next_stamp_++;
   std::vector<std::byte> bytes(static_cast<std::size_t>(length));
   fill_stamp(bytes, stamp, offset);
-  set_range(begin(length), offset, length, StampSet(stamp));
-  return finish(ask([&] { return image.write(offset, bytes); }), false);
+  return change(
+      length, [=, this](Version& version) { set_range(version, offset, length, StampSet(stamp)); },
+      [&] { return image.write(offset, bytes); });
 }
 
 Result<void> Guest::write_compressed(Image& image, std::uint64_t cluster) {
@@ -110,28 +120,34 @@ Result<void> Guest::write_compressed(Image& image, std::uint64_t cluster) {
   const std::uint64_t length = std::min(rules_.cluster_bytes, size() - offset);
   std::vector<std::byte> bytes(static_cast<std::size_t>(length));
   fill_stamp(bytes, stamp, offset);
-  set_range(begin(length), offset, length, StampSet(stamp));
-  return finish(ask([&] { return image.write_compressed(offset, bytes); }), false);
+  return change(
+      length, [=, this](Version& version) { set_range(version, offset, length, StampSet(stamp)); },
+      [&] { return image.write_compressed(offset, bytes); });
 }
 
 Result<void> Guest::write_zeroes(Image& image, std::uint64_t offset, std::uint64_t length,
                                  bool may_unmap) {
-  set_range(begin(length), offset, length, StampSet(kZeroStamp));
-  return finish(ask([&] { return image.write_zeroes(offset, length, may_unmap); }), false);
+  return change(
+      length,
+      [=, this](Version& version) { set_range(version, offset, length, StampSet(kZeroStamp)); },
+      [&] { return image.write_zeroes(offset, length, may_unmap); });
 }
 
 Result<void> Guest::discard(Image& image, std::uint64_t offset, std::uint64_t length) {
-  Version& version = begin(length);
   const std::uint64_t cluster = rules_.cluster_bytes;
   const std::uint64_t first =
       std::max(round_up(rules_.discard_from, cluster), round_up(offset, cluster));
   // The disk's last cluster may be shorter and still counts as whole.
   const std::uint64_t last =
       offset + length == size() ? size() : round_down(offset + length, cluster);
-  if (first < last) {
-    set_range(version, first, last - first, StampSet(kZeroStamp));
-  }
-  return finish(ask([&] { return image.discard(offset, length); }), false);
+  return change(
+      length,
+      [=, this](Version& version) {
+        if (first < last) {
+          set_range(version, first, last - first, StampSet(kZeroStamp));
+        }
+      },
+      [&] { return image.discard(offset, length); });
 }
 
 Result<void> Guest::flush(Image& image) {

@@ -8,12 +8,14 @@
 
 #include <array>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <varve/image.h>
 #include <varve/snapshot.h>
+#include <varve/snapshot_operation.h>
 
 #include "model/stamp.h"
 #include "sim/crash_disk.h"
@@ -71,6 +73,18 @@ struct GuestRules {
                                    // has no zero clusters, where the backing file has data).
 };
 
+// A snapshot operation that goes on beside a guest's requests.
+struct LiveOperation {
+  enum class Kind : std::uint8_t { create, apply, remove };
+  Kind kind = Kind::create;
+  std::unique_ptr<SnapshotOperation> operation;
+  SnapshotState snapshot;             // Created or applied.
+  std::vector<SnapshotState> before;  // The list when it began.
+  std::size_t fixed_at = 0;           // The version its success makes durable.
+  bool is_switched = false;
+  bool is_cancelled = false;
+};
+
 class Guest {
  public:
   using Clock = std::function<sim::Moment()>;
@@ -92,6 +106,15 @@ class Guest {
   Result<void> apply_snapshot(Image& image, std::size_t index);
   Result<void> delete_snapshot(Image& image, std::size_t index);
   Result<void> rename_snapshot(Image& image, std::size_t index, const std::string& name);
+  // Snapshot operations beside requests, one at a time (guest_live.cc); requests run them on. A
+  // creation is frozen when the call returns and stands until it is published.
+  Result<void> freeze_snapshot(Image& image, const std::string& name);
+  Result<void> publish_snapshot();
+  Result<void> start_apply(Image& image, std::size_t index);
+  Result<void> start_delete(Image& image, std::size_t index);
+  void cancel_operation();
+  // Runs what is under way to its end. An operation that was cancelled is no failure.
+  Result<void> finish_operation(Image& image);
   // A successful close makes everything durable, as a flush does.
   Result<void> close(Image& image);
 
@@ -132,6 +155,13 @@ class Guest {
     std::size_t size = 0;
   };
 
+  void begin_live(LiveOperation::Kind kind);
+  Result<void> started(Result<std::unique_ptr<SnapshotOperation>> operation, Image& image);
+  static void phase_changed(SnapshotOperation& operation, void* owner);
+  void switch_disk();
+  Result<void> change(std::uint64_t length, std::function<void(Version&)> how,
+                      const std::function<Result<void>()>& call);
+
   // A new version, by a request that touches `length` bytes of the disk, or all of it.
   Version& begin(std::uint64_t length);
   Version& begin_control();
@@ -154,6 +184,9 @@ class Guest {
   std::vector<Version> versions_;
   std::vector<Floor> floors_;
   std::string violation_;
+  std::optional<LiveOperation> live_;
+  // What the request under way does to the disk: an apply that switches under it has held it.
+  std::function<void(Version&)> change_;
 };
 
 // Judges `bytes`, which stand at `offset`, against `expected`; fills `seen` with what was found.

@@ -35,6 +35,18 @@ void Session::delete_snapshot(std::size_t index) {
   }
 }
 
+void Session::start_apply(std::size_t index) {
+  if (index < guest_.now().snapshots.size()) {
+    note(guest_.start_apply(image_, index));
+  }
+}
+
+void Session::start_delete(std::size_t index) {
+  if (index < guest_.now().snapshots.size()) {
+    note(guest_.start_delete(image_, index));
+  }
+}
+
 void Session::rename_snapshot(std::size_t index, const char* name) {
   if (index < guest_.now().snapshots.size()) {
     note(guest_.rename_snapshot(image_, index, name));
@@ -186,6 +198,61 @@ void cycle(Session& session) {
   session.write(0, session.part());
 }
 
+void create_live(Session& session) {
+  session.write(0, kSectorBytes);
+  session.freeze_snapshot("third");
+  session.write(session.part(), session.cluster());
+  session.discard(2 * session.cluster(), session.cluster());
+  session.flush();
+  session.grow(session.cluster());
+  session.publish_snapshot();
+  session.write(0, kSectorBytes);
+  session.write_zeroes(session.cluster(), session.cluster(), true);
+  session.flush();
+  session.grow(2 * session.cluster());
+  session.finish();
+  session.write(0, kSectorBytes);
+}
+
+void cancel_live(Session& session) {
+  session.freeze_snapshot("third");
+  session.write(0, kSectorBytes);
+  session.flush();
+  session.publish_snapshot();
+  session.write(session.cluster(), kSectorBytes);
+  session.cancel();
+  session.write(2 * session.cluster(), kSectorBytes);
+  session.finish();
+  session.write(0, kSectorBytes);
+  session.flush();
+}
+
+void apply_live(Session& session) {
+  session.start_apply(0);
+  session.write(0, kSectorBytes);
+  session.write(session.cluster(), session.cluster());
+  session.flush();
+  session.write(0, 2 * kSectorBytes);
+  session.finish();
+  session.write(session.cluster(), kSectorBytes);
+}
+
+void delete_live(Session& session) {
+  session.start_delete(0);
+  session.write(0, kSectorBytes);
+  session.discard(session.cluster(), session.cluster());
+  session.flush();
+  session.write(2 * session.cluster(), kSectorBytes);
+  session.grow(session.cluster());
+  session.finish();
+  session.write(0, kSectorBytes);
+}
+
+// What goes on beside guests is dear to explore: on a few shapes only.
+bool can_live(const GeometryCase& geometry) {
+  return geometry.name == "C512Refcount64" || geometry.name == "C4kVersion2";
+}
+
 std::vector<Scenario> make_scenarios() {
   std::vector<Scenario> list;
   const auto add = [&](const char* name, void (*prepare)(Session&), void (*act)(Session&)) {
@@ -221,6 +288,15 @@ std::vector<Scenario> make_scenarios() {
   add_control("SnapshotDelete", delete_both);
   add_control("SnapshotRename", rename_both);
   add_control("SnapshotCycle", cycle);
+  const auto add_live = [&](const char* name, void (*act)(Session&)) {
+    Scenario* scenario = add(name, two_snapshots, act);
+    scenario->fits = can_live;
+    scenario->control = true;
+  };
+  add_live("LiveCreate", create_live);
+  add_live("LiveCancel", cancel_live);
+  add_live("LiveApply", apply_live);
+  add_live("LiveDelete", delete_live);
   Scenario* dirty = add("OpenDirty", write_some, write_in_place);
   dirty->leave_open = true;
   dirty->fits = [](const GeometryCase& geometry) { return geometry.create.lazy_refcounts; };

@@ -30,6 +30,13 @@ class Session {
   void apply_snapshot(std::size_t index);
   void delete_snapshot(std::size_t index);
   void rename_snapshot(std::size_t index, const char* name);
+  // Beside requests; see Guest.
+  void freeze_snapshot(const char* name) { note(guest_.freeze_snapshot(image_, name)); }
+  void publish_snapshot() { note(guest_.publish_snapshot()); }
+  void start_apply(std::size_t index);
+  void start_delete(std::size_t index);
+  void cancel() { guest_.cancel_operation(); }
+  void finish() { note(guest_.finish_operation(image_)); }
 
   [[nodiscard]] std::uint64_t cluster() const noexcept { return geometry_.cluster_bytes(); }
   // A part of a cluster, in whole sectors.

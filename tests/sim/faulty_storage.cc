@@ -1,6 +1,7 @@
 #include "sim/faulty_storage.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/failure.h"
 
@@ -18,7 +19,7 @@ void FaultPlan::fail_index(std::uint64_t index, int os_errno, FaultEffect effect
 
 const FaultRule* FaultPlan::judge(const StorageRequest& request) noexcept {
   ++seen_;
-  late_writes_ += hit_flush_ && request.operation == StorageOperation::write ? 1 : 0;
+  late_writes_ += told_flush_ && request.operation == StorageOperation::write ? 1 : 0;
   const FaultRule* hit = nullptr;
   for (ArmedRule& armed : rules_) {
     const FaultRule& rule = armed.rule;
@@ -58,9 +59,15 @@ void FaultyStorage::submit(StorageRequest& request) noexcept {
     forward_part(request, 0, torn, static_cast<std::uint64_t>(rule->os_errno));
     return;
   }
-  flush_failed_ = flush_failed_ || is_flush;
   engine().post(request,
                 system_failure(rule->os_errno, request.tag, request.offset, "simulated fault"));
+  if (is_flush && !std::exchange(flush_failed_, true)) {
+    told_.owner = &plan_;
+    told_.complete = [](StorageRequest& told, const Result<void>&) {
+      static_cast<FaultPlan*>(told.owner)->told_flush_ = true;
+    };
+    engine().post(told_, {});
+  }
 }
 
 void FaultyStorage::forwarded(Forwarded& part) {

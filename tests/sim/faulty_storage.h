@@ -43,7 +43,7 @@ class FaultPlan {
   [[nodiscard]] std::uint64_t hits() const noexcept { return hits_; }
   // Whether a flush was among those.
   [[nodiscard]] bool hit_flush() const noexcept { return hit_flush_; }
-  // Writes submitted after a flush was seen to fail: none belong there.
+  // Writes submitted after the image was told that a flush failed: none belong there.
   [[nodiscard]] std::uint64_t writes_after_failed_flush() const noexcept { return late_writes_; }
   void reset_counts() noexcept { seen_ = hits_ = 0; }
 
@@ -60,6 +60,7 @@ class FaultPlan {
   std::uint64_t seen_ = 0;
   std::uint64_t hits_ = 0;
   bool hit_flush_ = false;
+  bool told_flush_ = false;
   std::uint64_t late_writes_ = 0;
 };
 
@@ -73,6 +74,7 @@ class FaultyStorage final : public DecoratorStorage {
   void forwarded(Forwarded& part) override;
   FaultPlan& plan_;
   bool flush_failed_ = false;
+  StorageRequest told_;  // Completes right behind the failed flush.
 };
 
 }  // namespace varve::sim
