@@ -450,10 +450,10 @@ TEST_F(Qcow2SideBySide, SnapshotsAreListedWithTheirInstructionCount) {
   // Nobody counts while an image lies still: ours says so, as a running QEMU's does; qemu-img's
   // claims to have counted 0.
   const char* const count_of_own = "snapshot -l b.qcow2 | awk '$2 == \"own\" { print $NF }'; ";
-  expect_output(std::string("qemu-img snapshot -c own b.qcow2; qemu-img ") + count_of_own +
-                    "$QEMU " + count_of_own +
-                    "qemu-img info --output=json b.qcow2 | grep -c icount",
-                "--\n--\n2\n");
+  std::string commands = "qemu-img snapshot -c own b.qcow2; qemu-img ";
+  commands.append(count_of_own).append("$QEMU ").append(count_of_own);
+  commands.append("qemu-img info --output=json b.qcow2 | grep -c icount");
+  expect_output(commands, "--\n--\n2\n");
 }
 
 TEST_F(Qcow2SideBySide, CheckFindsWhatQemuImgFinds) {
