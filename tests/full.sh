@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 . tests/lib/packages.sh
 . tests/lib/parts.sh
 . tests/lib/build.sh
+. tests/lib/machine.sh
 export VARVE_REQUIRE=1
 
 install_packages() {
@@ -39,6 +40,9 @@ clang=(-DCMAKE_CXX_COMPILER=clang++)
 
 part "packages" install_packages
 last_part_ok || { close_parts; exit 1; }
+if machine_has_all; then
+  export VARVE_REQUIRE_MACHINE=1
+fi
 part "tests/run.sh" tests/run.sh
 if [ -f build/qemu10.path ]; then
   VARVE_QEMU10=$(cat build/qemu10.path)

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 . tests/lib/packages.sh
 . tests/lib/parts.sh
 . tests/lib/build.sh
+. tests/lib/machine.sh
 
 # Peers (qemu-img, clang, mke2fs ...) are installed below, so a test that misses one has to fail.
 export VARVE_REQUIRE=1
@@ -56,6 +57,9 @@ test_release() {
 
 part "packages" install_packages
 last_part_ok || { close_parts; exit 1; }
+if machine_has_all; then
+  export VARVE_REQUIRE_MACHINE=1
+fi
 part "QEMU 10 beside the installed one" find_qemu10
 if [ -f build/qemu10.path ]; then
   VARVE_QEMU10=$(cat build/qemu10.path)

@@ -95,7 +95,7 @@ inline void run_on(GroundKind kind, const std::function<void(Ground&)>& body) {
   }
   Ground ground(kind);
   if (!ground.has_place()) {
-    VARVE_MISSING("no loop device can be made here (it takes root and a free /dev/loop)");
+    VARVE_MACHINE_LACKS("no loop device can be made here (it takes root and a free /dev/loop)");
   }
   body(ground);
 }

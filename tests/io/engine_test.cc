@@ -41,7 +41,7 @@ class EngineSuite : public ::testing::TestWithParam<AioBackend> {
   void SetUp() override {
     engine = make_engine(GetParam());
     if (engine == nullptr) {
-      VARVE_MISSING("io_uring is refused here");
+      VARVE_MACHINE_LACKS("io_uring is refused here");
     }
     ASSERT_EQ(engine->backend(), GetParam());
   }

@@ -21,7 +21,7 @@ class HotPath : public ::testing::TestWithParam<Case> {};
 TEST_P(HotPath, AnAlignedRequestIsOneCallWithoutAllocation) {
   const std::unique_ptr<Engine> engine = make_engine(GetParam().backend, 8);
   if (engine == nullptr) {
-    VARVE_MISSING("io_uring is refused here");
+    VARVE_MACHINE_LACKS("io_uring is refused here");
   }
   const Folder folder;
   FileOptions options;
@@ -30,7 +30,7 @@ TEST_P(HotPath, AnAlignedRequestIsOneCallWithoutAllocation) {
   options.direct = GetParam().direct;
   Result<std::unique_ptr<Storage>> opened = open_file(*engine, folder.file("disk"), options);
   if (!opened) {
-    VARVE_MISSING(describe(opened.error()));
+    VARVE_MACHINE_LACKS(describe(opened.error()));
   }
   const std::unique_ptr<Storage> storage = std::move(*opened);
   constexpr std::size_t kCount = 32;  // More than the ring holds: some wait for a place.

@@ -138,7 +138,7 @@ TEST_F(OpenFile, AdoptsADirectDescriptorAsDirect) {
   make("there", 8192);
   const int fd = ::open(folder.file("there").c_str(), O_RDWR | O_CLOEXEC | O_DIRECT);
   if (fd < 0) {
-    VARVE_MISSING("no direct I/O here");
+    VARVE_MACHINE_LACKS("no direct I/O here");
   }
   const auto storage = std::move(*adopt_file(*engine, fd, {.writable = true}));
   EXPECT_GE(storage->capabilities().request_alignment, 512U);

@@ -33,7 +33,7 @@ class StorageSuite : public ::testing::TestWithParam<Kind> {
     const Kind& kind = GetParam();
     engine = make_engine(kind.backend, kind.depth);
     if (engine == nullptr) {
-      VARVE_MISSING("io_uring is refused here");
+      VARVE_MACHINE_LACKS("io_uring is refused here");
     }
     if (kind.memory) {
       storage = std::move(*make_memory_storage(*engine, 0));
@@ -45,7 +45,7 @@ class StorageSuite : public ::testing::TestWithParam<Kind> {
     std::string path = folder.file("disk");
     if (kind.loop) {
       if (!device.attach(folder.file("backing"), kLoopBytes, kind.block)) {
-        VARVE_MISSING("no loop device");
+        VARVE_MACHINE_LACKS("no loop device");
       }
       path = device.path();
     } else {
@@ -54,7 +54,7 @@ class StorageSuite : public ::testing::TestWithParam<Kind> {
     Result<std::unique_ptr<Storage>> opened =
         open_file_with_blocks(*engine, path, options, kind.direct && !kind.loop ? kind.block : 1);
     if (!opened && opened.error().code == ErrorCode::unsupported) {
-      VARVE_MISSING(describe(opened.error()));
+      VARVE_MACHINE_LACKS(describe(opened.error()));
     }
     ASSERT_TRUE(opened.has_value()) << describe(opened.error());
     storage = std::move(*opened);

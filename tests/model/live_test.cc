@@ -35,7 +35,7 @@ TEST_P(Live, SnapshotsShowTheDiskAtTheirFreeze) {
   ModelRunner runner(options);
   const auto wrong = runner.run();
   if (runner.is_unsupported()) {
-    VARVE_MISSING("this machine has no such storage");
+    VARVE_MACHINE_LACKS("this machine has no such storage");
   }
   ASSERT_FALSE(wrong) << *wrong << "replay: VARVE_SEED=" << sim::seed_from_environment()
                       << " VARVE_LIVE_OPERATIONS=" << options.operations

@@ -48,7 +48,7 @@ TEST_P(Model, ImageIsADisk) {
   ModelRunner runner(options_of(GetParam(), is_costly ? kCostlyShare : 1));
   const auto wrong = runner.run();
   if (runner.is_unsupported()) {
-    VARVE_MISSING("this machine has no such storage");
+    VARVE_MACHINE_LACKS("this machine has no such storage");
   }
   ASSERT_FALSE(wrong) << *wrong << replay();
 }

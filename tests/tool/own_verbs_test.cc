@@ -223,7 +223,7 @@ class EngineInUse : public SideBySide {
 
 TEST_F(EngineInUse, IsIoUringWhereTheKernelHasIt) {
   if (!Engine::create({.backend = AioBackend::io_uring})) {
-    VARVE_MISSING("io_uring is refused here");
+    VARVE_MACHINE_LACKS("io_uring is refused here");
   }
   EXPECT_TRUE(is_told("io_uring"));
 }
