@@ -2,9 +2,9 @@
 // Threads: the engine's thread only.
 #pragma once
 
-#include <utility>
-
 #include <varve/image.h>
+
+#include "base/request_queue.h"
 
 namespace varve {
 
@@ -17,22 +17,13 @@ class Intake {
 
   void hold(BlockRequest& request) noexcept {
     request.internal = BlockRequest::Private();
-    (last_ != nullptr ? last_->internal.next : first_) = &request;
-    last_ = &request;
+    waiting_.push(request);
   }
   // The next of those that wait, in order; null: none.
-  [[nodiscard]] BlockRequest* take() noexcept {
-    BlockRequest* request = first_;
-    if (request != nullptr) {
-      first_ = std::exchange(request->internal.next, nullptr);
-      last_ = first_ == nullptr ? nullptr : last_;
-    }
-    return request;
-  }
+  [[nodiscard]] BlockRequest* take() noexcept { return waiting_.pop(); }
 
  private:
-  BlockRequest* first_ = nullptr;
-  BlockRequest* last_ = nullptr;
+  RequestQueue<BlockRequest> waiting_;
 };
 
 }  // namespace varve

@@ -63,7 +63,7 @@ Result<void> Qcow2Image::reserve() noexcept {
 }
 
 Qcow2Image::~Qcow2Image() {
-  VARVE_ASSERT(in_flight_ == 0 && queue_first_ == nullptr);
+  VARVE_ASSERT(!has_requests());
   // Background work of an image that was not closed ends here; nothing new is written.
   metadata_->commit.poison();
   end_control_tasks();
@@ -112,9 +112,8 @@ void Qcow2Image::submit_packed(BlockRequest& request, IoVector packed) noexcept 
 }
 
 void Qcow2Image::take_in(BlockRequest& request) noexcept {
-  if (!can_start() || queue_first_ != nullptr) {
-    (queue_last_ != nullptr ? queue_last_->internal.next : queue_first_) = &request;
-    queue_last_ = &request;
+  if (!can_start() || !queue_.empty()) {
+    queue_.push(request);
     return;
   }
   dispatch(request);
@@ -182,12 +181,8 @@ void Qcow2Image::submit_behind_gate(BlockRequest& request) noexcept {
 }
 
 void Qcow2Image::start_queued() noexcept {
-  while (queue_first_ != nullptr && can_start()) {
-    BlockRequest* request = queue_first_;
-    queue_first_ = request->internal.next;
-    queue_last_ = queue_first_ == nullptr ? nullptr : queue_last_;
-    request->internal.next = nullptr;
-    dispatch(*request);
+  while (!queue_.empty() && can_start()) {
+    dispatch(*queue_.pop());
   }
 }
 
@@ -271,7 +266,7 @@ Result<void> Qcow2Image::close() noexcept {
     return {};
   }
   end_control_tasks();
-  while (queue_first_ != nullptr || in_flight_ != 0) {
+  while (has_requests()) {
     file_->engine().wait();
   }
   is_gate_closed_ = true;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/request_queue.h"
 #include "image/compressed_write_operation.h"
 #include "image/control_task.h"
 #include "image/flush_operation.h"
@@ -53,7 +54,7 @@ class Qcow2Image final : public ImageCore {
   }
   [[nodiscard]] ImageFacts facts() const override;
   [[nodiscard]] bool has_requests() const noexcept override {
-    return in_flight_ != 0 || queue_first_ != nullptr;
+    return in_flight_ != 0 || !queue_.empty();
   }
   void add_statistics(ImageStatistics& statistics) const noexcept override;
   [[nodiscard]] Result<void> check_release() const noexcept override;
@@ -140,8 +141,7 @@ class Qcow2Image final : public ImageCore {
   ScratchPool fill_pool_;
   ScratchPool codec_pool_;
   Pools pools_;
-  BlockRequest* queue_first_ = nullptr;
-  BlockRequest* queue_last_ = nullptr;
+  RequestQueue<BlockRequest> queue_;
   unsigned in_flight_ = 0;
   unsigned submitting_ = 0;
   bool is_gate_closed_ = false;

@@ -55,8 +55,7 @@ void RawImage::submit(BlockRequest& request) noexcept {
   request.internal = BlockRequest::Private();
   latency.begin(request);
   if (free_.empty()) {
-    (queue_last_ != nullptr ? queue_last_->internal.next : queue_first_) = &request;
-    queue_last_ = &request;
+    queue_.push(request);
     return;
   }
   Slot& slot = *free_.back();
@@ -111,9 +110,7 @@ void RawImage::start(Slot& slot, BlockRequest& request) noexcept {
 void RawImage::finish(Slot& slot, const Result<void>& result) noexcept {
   BlockRequest& block = *slot.block;
   const Result<void> outcome = result;
-  if (BlockRequest* next = queue_first_) {
-    queue_first_ = next->internal.next;
-    queue_last_ = queue_first_ == nullptr ? nullptr : queue_last_;
+  if (BlockRequest* next = queue_.pop()) {
     start(slot, *next);
   } else {
     free_.push_back(&slot);
@@ -127,7 +124,7 @@ Result<void> RawImage::close() noexcept {
     return {};
   }
   is_closed_ = true;
-  while (free_.size() != slots_.size()) {
+  while (has_requests()) {
     storage_->engine().wait();
   }
   const Result<void> result = flush_file();

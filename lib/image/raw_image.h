@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "base/request_queue.h"
 #include "image/image_core.h"
 
 namespace varve {
@@ -50,8 +51,7 @@ class RawImage final : public ImageCore {
   Image::Counters counters_;
   std::vector<Slot> slots_;
   std::vector<Slot*> free_;
-  BlockRequest* queue_first_ = nullptr;
-  BlockRequest* queue_last_ = nullptr;
+  RequestQueue<BlockRequest> queue_;
 };
 
 }  // namespace varve

@@ -125,7 +125,7 @@ void Engine::Implementation::collect() noexcept {
   if (uring_ != nullptr) {
     uring_->collect();
   }
-  RequestQueue calls;
+  RequestQueue<StorageRequest> calls;
   mailbox_.take(ready_, calls);
   while (StorageRequest* request = calls.pop()) {
     --pool_calls_;

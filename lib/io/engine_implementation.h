@@ -10,9 +10,9 @@
 
 #include <varve/engine.h>
 
+#include "base/request_queue.h"
 #include "io/event.h"
 #include "io/mailbox.h"
-#include "io/request_queue.h"
 #include "io/system_call.h"
 #include "io/thread_pool.h"
 #include "io/uring_loop.h"
@@ -68,7 +68,7 @@ class Engine::Implementation {
   const Event outside_;
   const EngineOptions options_;
   Mailbox mailbox_;
-  RequestQueue ready_;  // Done; `complete` has yet to run.
+  RequestQueue<StorageRequest> ready_;  // Done; `complete` has yet to run.
   Source* sources_ = nullptr;
   Source* next_source_ = nullptr;  // While advance_sources runs.
   bool exposed_ = false;           // The embedder watches `outside_`.

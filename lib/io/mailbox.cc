@@ -18,7 +18,8 @@ void Mailbox::put(StorageRequest& request, Kind kind) noexcept {
   }
 }
 
-void Mailbox::take(RequestQueue& completions, RequestQueue& system_calls) noexcept {
+void Mailbox::take(RequestQueue<StorageRequest>& completions,
+                   RequestQueue<StorageRequest>& system_calls) noexcept {
   if (!has_mail_.load(std::memory_order_acquire)) {
     return;
   }

@@ -8,8 +8,8 @@
 
 #include <varve/storage.h>
 
+#include "base/request_queue.h"
 #include "io/event.h"
-#include "io/request_queue.h"
 
 namespace varve {
 
@@ -25,7 +25,8 @@ class Mailbox {
   void put(StorageRequest& request, Kind kind) noexcept;
 
   // Moves what has come to the two queues.
-  void take(RequestQueue& completions, RequestQueue& system_calls) noexcept;
+  void take(RequestQueue<StorageRequest>& completions,
+            RequestQueue<StorageRequest>& system_calls) noexcept;
 
   // From now on the outside event is signalled too.
   void expose() noexcept;
@@ -40,8 +41,8 @@ class Mailbox {
   const Event& outside_;
   std::atomic<bool> has_mail_ = false;  // Lets take() skip the lock.
   std::mutex mutex_;
-  RequestQueue completions_;
-  RequestQueue system_calls_;
+  RequestQueue<StorageRequest> completions_;
+  RequestQueue<StorageRequest> system_calls_;
   bool sleeping_ = false;
   bool exposed_ = false;
 };

@@ -11,8 +11,8 @@
 
 #include <varve/result.h>
 
+#include "base/request_queue.h"
 #include "io/mailbox.h"
-#include "io/request_queue.h"
 
 namespace varve {
 
@@ -35,10 +35,10 @@ class ThreadPool {
   void work() noexcept;
 
   Mailbox& mailbox_;
-  RequestQueue batch_;
+  RequestQueue<StorageRequest> batch_;
   std::mutex mutex_;
   std::condition_variable available_;
-  RequestQueue queue_;
+  RequestQueue<StorageRequest> queue_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

@@ -221,7 +221,7 @@ void UringLoop::refill() noexcept {
 
 // Rare calls without an io_uring form: they hold up this thread, but never inside submit.
 void UringLoop::run_blocking_calls() noexcept {
-  RequestQueue calls;
+  RequestQueue<StorageRequest> calls;
   calls.append(blocking_calls_);
   while (StorageRequest* request = calls.pop()) {
     SystemFile& file = FileRequest(*request).file();

@@ -9,8 +9,8 @@
 #include <varve/result.h>
 #include <varve/storage.h>
 
+#include "base/request_queue.h"
 #include "io/event.h"
-#include "io/request_queue.h"
 
 namespace varve {
 
@@ -62,8 +62,8 @@ class UringLoop {
 
   std::unique_ptr<Ring> ring_;
   const Event& wake_;
-  RequestQueue waiting_;         // No room in the ring yet.
-  RequestQueue blocking_calls_;  // Calls this kernel's io_uring does not know.
+  RequestQueue<StorageRequest> waiting_;         // No room in the ring yet.
+  RequestQueue<StorageRequest> blocking_calls_;  // Calls this kernel's io_uring does not know.
   std::uint32_t in_flight_ = 0;
   std::uint64_t call_count_ = 0;
   bool wake_watched_ = false;

@@ -1,21 +1,18 @@
-// A first-in first-out queue of requests, linked through them: queueing never allocates.
-// Threads: none; the owner serialises.
+// A first-in first-out queue of requests, linked through their `internal.next`: queueing never
+// allocates. Threads: none; the owner serialises.
 #pragma once
 
 #include <cstddef>
 
-#include <varve/storage.h>
-
-#include "base/assert.h"
-
 namespace varve {
 
+template <class Request>
 class RequestQueue {
  public:
   [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  void push(StorageRequest& request) noexcept {
+  void push(Request& request) noexcept {
     request.internal.next = nullptr;
     if (tail_ == nullptr) {
       head_ = &request;
@@ -26,8 +23,8 @@ class RequestQueue {
     ++size_;
   }
 
-  StorageRequest* pop() noexcept {
-    StorageRequest* request = head_;
+  Request* pop() noexcept {
+    Request* request = head_;
     if (request != nullptr) {
       head_ = request->internal.next;
       if (head_ == nullptr) {
@@ -57,8 +54,8 @@ class RequestQueue {
   }
 
  private:
-  StorageRequest* head_ = nullptr;
-  StorageRequest* tail_ = nullptr;
+  Request* head_ = nullptr;
+  Request* tail_ = nullptr;
   std::size_t size_ = 0;
 };
 
