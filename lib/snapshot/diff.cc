@@ -8,6 +8,7 @@
 #include "base/try.h"
 #include "meta/ask.h"
 #include "snapshot/control_operation.h"
+#include "snapshot/entries.h"
 #include "snapshot/snapshot_image.h"
 
 namespace varve {
@@ -30,13 +31,7 @@ Result<Tree> load_tree(Qcow2Image& image, DiffSide side) {
     tree.size = metadata.header.virtual_size;
     return tree;
   }
-  if (side.index >= metadata.snapshots.entries.size()) {
-    return failure(ErrorCode::not_found, "there is no such snapshot");
-  }
-  const SnapshotEntry entry = metadata.snapshots.entries[side.index];
-  if (image.snapshot_in_deletion == entry.l1_offset) {
-    return failure(ErrorCode::busy, "the snapshot is being deleted");
-  }
+  const SnapshotEntry entry = *VARVE_TRY(readable_entry_at(image, side.index));
   tree.in_use = std::make_unique<SnapshotInUse>(image, entry);
   tree.l1 = VARVE_TRY(load_snapshot_l1(image.metadata(), entry));
   tree.where = entry.l1_offset;

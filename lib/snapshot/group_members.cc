@@ -4,6 +4,8 @@
 #include <map>
 
 #include "base/failure.h"
+#include "base/try.h"
+#include "snapshot/entries.h"
 
 namespace varve {
 bool FoundGroup::has_any(SnapshotFacts::Flag flag) const noexcept {
@@ -14,10 +16,7 @@ bool FoundGroup::has_any(SnapshotFacts::Flag flag) const noexcept {
 Result<std::vector<Qcow2Image*>> qcow2_of_all(std::span<Image* const> images) {
   std::vector<Qcow2Image*> all;
   for (Image* image : images) {
-    auto* core = dynamic_cast<Qcow2Image*>(&image->core());
-    if (core == nullptr) {
-      return failure(ErrorCode::unsupported, "only qcow2 images hold snapshots");
-    }
+    Qcow2Image* core = VARVE_TRY(qcow2_of(*image));
     if (std::find(all.begin(), all.end(), core) != all.end()) {
       return failure(ErrorCode::invalid_argument, "an image is in the group twice");
     }

@@ -8,6 +8,7 @@
 #include "snapshot/apply_operation.h"
 #include "snapshot/create_operation.h"
 #include "snapshot/delete_operation.h"
+#include "snapshot/entries.h"
 #include "snapshot/facts_table.h"
 #include "snapshot/group_edit.h"
 #include "snapshot/snapshot_image.h"
@@ -19,31 +20,6 @@ namespace {
 
 // The spec keeps a name's length in 16 bits.
 constexpr std::size_t kNameBytesMax = 65535;
-
-Result<Qcow2Image*> qcow2_of(const Image& image) noexcept {
-  auto* core = dynamic_cast<Qcow2Image*>(&image.core());
-  if (core == nullptr) {
-    return failure(ErrorCode::unsupported, "only qcow2 images hold snapshots");
-  }
-  return core;
-}
-
-Result<const SnapshotEntry*> entry_at(Qcow2Image& image, std::size_t index) noexcept {
-  const auto& entries = image.metadata().snapshots.entries;
-  if (index >= entries.size()) {
-    return failure(ErrorCode::not_found, "there is no such snapshot");
-  }
-  return &entries[index];
-}
-
-// An entry that may be read: not of a snapshot that is being deleted.
-Result<const SnapshotEntry*> readable_entry_at(Qcow2Image& image, std::size_t index) noexcept {
-  const SnapshotEntry* entry = VARVE_TRY(entry_at(image, index));
-  if (image.snapshot_in_deletion == entry->l1_offset) {
-    return failure(ErrorCode::busy, "the snapshot is being deleted");
-  }
-  return entry;
-}
 
 Result<void> validate_apply(const Qcow2Image& image, const SnapshotEntry& entry) noexcept {
   const Metadata& metadata = image.metadata();
@@ -227,8 +203,6 @@ Result<std::unique_ptr<Image>> open_snapshot(Image& image, std::size_t index) no
 Result<void> read_vm_state(Image& image, std::size_t index, std::uint64_t offset,
                            std::span<std::byte> target) noexcept {
   return without_exceptions([&]() -> Result<void> {
-    Qcow2Image* core = VARVE_TRY(qcow2_of(image));
-    VARVE_TRY(readable_entry_at(*core, index));
     const auto reader = VARVE_TRY(StateReader::open(image, index));
     return reader->read_at(offset, target);
   });

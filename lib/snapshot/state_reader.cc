@@ -8,6 +8,7 @@
 #include "base/failure.h"
 #include "base/try.h"
 #include "snapshot/control_operation.h"
+#include "snapshot/entries.h"
 #include "snapshot/facts_table.h"
 #include "snapshot/snapshot_image.h"
 #include "snapshot/state_store.h"
@@ -133,19 +134,10 @@ StateReader::StateReader(std::unique_ptr<Implementation> implementation) noexcep
 StateReader::~StateReader() = default;
 
 Result<std::unique_ptr<StateReader>> StateReader::open(Image& image, std::size_t index) noexcept {
-  auto* core = dynamic_cast<Qcow2Image*>(&image.core());
-  if (core == nullptr) {
-    return failure(ErrorCode::unsupported, "only qcow2 images hold snapshots");
-  }
-  const auto& entries = core->metadata().snapshots.entries;
-  if (index >= entries.size()) {
-    return failure(ErrorCode::not_found, "there is no such snapshot");
-  }
-  if (core->snapshot_in_deletion == entries[index].l1_offset) {
-    return failure(ErrorCode::busy, "the snapshot is being deleted");
-  }
+  Qcow2Image* core = VARVE_TRY(qcow2_of(image));
+  const SnapshotEntry* found = VARVE_TRY(readable_entry_at(*core, index));
   try {
-    const SnapshotEntry entry = entries[index];
+    const SnapshotEntry entry = *found;
     const SnapshotInUse in_use(*core, entry);
     auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), entry));
     auto implementation = std::make_unique<Implementation>(*core, entry, std::move(l1));
