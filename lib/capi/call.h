@@ -2,6 +2,9 @@
 // become codes.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
+#include <functional>
 #include <utility>
 
 #include <varve/result.h>
@@ -102,6 +105,20 @@ template <class Enum>
 template <class Number>
 [[nodiscard]] Number value_or(Number value, Number fallback) noexcept {
   return value != 0 ? value : fallback;
+}
+
+// Tells the caller of progress, where that is asked for; an answer other than 0 cancels.
+template <class Options>
+[[nodiscard]] std::function<void(std::uint64_t, std::uint64_t)> progress_of(
+    const Options& options, std::atomic<bool>& cancel) {
+  if (options.progress == nullptr) {
+    return {};
+  }
+  return [&](std::uint64_t done, std::uint64_t total) {
+    if (options.progress(options.owner, done, total) != 0) {
+      cancel = true;
+    }
+  };
 }
 
 [[nodiscard]] inline const char* text_or_empty(const char* text) noexcept {

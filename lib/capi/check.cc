@@ -54,13 +54,7 @@ varve_code varve_check(varve_image* image, const varve_check_options* given,
     wanted.memory_bytes = value_or<std::size_t>(options.memory_bytes, wanted.memory_bytes);
     wanted.findings_max = value_or<std::size_t>(options.findings_max, wanted.findings_max);
     wanted.cancel = &is_cancelled;
-    if (options.progress != nullptr) {
-      wanted.progress = [&](std::uint64_t done, std::uint64_t total) {
-        if (options.progress(options.owner, done, total) != 0) {
-          is_cancelled = true;
-        }
-      };
-    }
+    wanted.progress = progress_of(options, is_cancelled);
     const CheckReport found = VARVE_TRY(check(*image->image, wanted));
     tell(options, found.findings);
     write_struct(report, report_of(found));

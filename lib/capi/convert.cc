@@ -35,13 +35,7 @@ ConvertOptions convert_options(const varve_convert_options& from, std::atomic<bo
   wanted.rate_bytes_per_second = from.rate_bytes_per_second;
   wanted.salvage = has(VARVE_CONVERT_SALVAGE);
   wanted.cancel = &cancel;
-  if (from.progress != nullptr) {
-    wanted.progress = [&](std::uint64_t done, std::uint64_t total) {
-      if (from.progress(from.owner, done, total) != 0) {
-        cancel = true;
-      }
-    };
-  }
+  wanted.progress = progress_of(from, cancel);
   if (from.unreadable != nullptr) {
     wanted.unreadable = [&](std::uint64_t offset, const Error& error, bool is_status) {
       if (!is_status) {
@@ -74,18 +68,14 @@ varve_code varve_convert(varve_image* source, varve_image* target,
                          varve_error* error) {
   return call(engine_of(source), Call::blocking, error, [&]() -> Result<void> {
     VARVE_TRY(admit_pair(source, target));
-    if (report != nullptr) {
-      VARVE_TRY(check_target(report, "varve_convert_report"));
-    }
+    VARVE_TRY(check_optional_target(report, "varve_convert_report"));
     const auto options = VARVE_TRY(read_struct(given, "varve_convert_options"));
     VARVE_TRY(check_flags(options.flags, kConvertFlags, "varve_convert_options.flags"));
     std::atomic<bool> is_cancelled = false;
     ConvertReport told;
     const Result<void> result =
         convert(*source->image, *target->image, convert_options(options, is_cancelled), &told);
-    if (report != nullptr) {
-      write_struct(report, report_of(told));
-    }
+    write_struct(report, report_of(told));
     return result;
   });
 }

@@ -61,13 +61,9 @@ varve_code on_stream(varve_image* image, bool has_callback, varve_stream_info* i
                      varve_error* error, Body body) noexcept {
   return call(engine_of(image), Call::blocking, error, [&]() -> Result<void> {
     VARVE_TRY(require(has_callback, "varve_stream: the callback is NULL"));
-    if (info != nullptr) {
-      VARVE_TRY(check_target(info, "varve_stream_info"));
-    }
+    VARVE_TRY(check_optional_target(info, "varve_stream_info"));
     const StreamInfo result = VARVE_TRY(body());
-    if (info != nullptr) {
-      write_struct(info, info_of(result));
-    }
+    write_struct(info, info_of(result));
     return {};
   });
 }

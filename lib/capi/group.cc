@@ -60,19 +60,15 @@ varve_code varve_group_create(varve_image* const* images, size_t count,
                               varve_group_created* created, varve_error* error) {
   return guarded(error, [&]() -> Result<void> {
     const auto members = VARVE_TRY(images_of(images, count));
-    if (created != nullptr) {
-      VARVE_TRY(check_target(created, "varve_group_created"));
-    }
+    VARVE_TRY(check_optional_target(created, "varve_group_created"));
     auto steps = VARVE_TRY(read_struct(given, "varve_group_steps"));
     const SnapshotCreateOptions wanted = VARVE_TRY(snapshot_options(options));
     const GroupCreated made =
         VARVE_TRY(create_group_snapshot(members, wanted, {&steps, stop, resume, save}));
-    if (created != nullptr) {
-      varve_group_created filled = {};
-      filled.pause_nanoseconds = made.pause_nanoseconds;
-      filled.group = c_uuid(made.group);
-      write_struct(created, filled);
-    }
+    varve_group_created filled = {};
+    filled.pause_nanoseconds = made.pause_nanoseconds;
+    filled.group = c_uuid(made.group);
+    write_struct(created, filled);
     return {};
   });
 }
@@ -122,18 +118,14 @@ varve_code varve_group_settle(varve_image* const* images, size_t count,
                               varve_group_settlement* settlement, varve_error* error) {
   return guarded(error, [&]() -> Result<void> {
     const auto members = VARVE_TRY(images_of(images, count));
-    if (settlement != nullptr) {
-      VARVE_TRY(check_target(settlement, "varve_group_settlement"));
-    }
+    VARVE_TRY(check_optional_target(settlement, "varve_group_settlement"));
     const GroupSettlement settled = VARVE_TRY(settle_group(members));
-    if (settlement != nullptr) {
-      varve_group_settlement filled = {};
-      filled.completed = settled.completed.size();
-      filled.removed = settled.removed.size();
-      filled.undecided = settled.undecided.size();
-      filled.missing = settled.missing.size();
-      write_struct(settlement, filled);
-    }
+    varve_group_settlement filled = {};
+    filled.completed = settled.completed.size();
+    filled.removed = settled.removed.size();
+    filled.undecided = settled.undecided.size();
+    filled.missing = settled.missing.size();
+    write_struct(settlement, filled);
     return {};
   });
 }

@@ -5,6 +5,7 @@
 
 #include "capi/call.h"
 #include "capi/structs.h"
+#include "image/layer.h"
 
 using namespace varve;
 using namespace varve::capi;
@@ -170,18 +171,14 @@ varve_code varve_image_open(varve_engine* engine, const char* path,
                             varve_error* error) {
   return call(engine, Call::blocking, error, [&]() -> Result<void> {
     VARVE_TRY(require(path != nullptr, "varve_image_open: path is NULL"));
-    return open_image(
-        *engine, options, image, [&](const Opening& wanted) -> Result<std::unique_ptr<Image>> {
-          // The image's own file is not one that an image names: its path is opened.
-          FileOptions file = wanted.options.file;
-          file.writable = wanted.options.writable;
-          const std::string name = path;
-          const std::size_t slash = name.rfind('/');
-          const std::string directory =
-              slash == std::string::npos ? "." : name.substr(0, slash == 0 ? 1 : slash);
-          return Image::open(VARVE_TRY(open_file(*engine->engine, name, file)), directory,
-                             wanted.options);
-        });
+    return open_image(*engine, options, image,
+                      [&](const Opening& wanted) -> Result<std::unique_ptr<Image>> {
+                        // The image's own file is not one that an image names: its path is opened.
+                        FileOptions file = wanted.options.file;
+                        file.writable = wanted.options.writable;
+                        return Image::open(VARVE_TRY(open_file(*engine->engine, path, file)),
+                                           directory_of(path), wanted.options);
+                      });
   });
 }
 

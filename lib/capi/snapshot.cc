@@ -147,18 +147,14 @@ varve_code varve_snapshot_find(varve_image* image, const char* text, uint32_t by
 varve_code varve_snapshot_create(varve_image* image, const varve_snapshot_options* options,
                                  varve_snapshot_created* created, varve_error* error) {
   return call(engine_of(image), Call::blocking, error, [&]() -> Result<void> {
-    if (created != nullptr) {
-      VARVE_TRY(check_target(created, "varve_snapshot_created"));
-    }
+    VARVE_TRY(check_optional_target(created, "varve_snapshot_created"));
     const SnapshotCreateOptions wanted = VARVE_TRY(snapshot_options(options));
     const SnapshotCreated made = VARVE_TRY(create_snapshot(*image->image, wanted));
-    if (created != nullptr) {
-      varve_snapshot_created filled = {};
-      filled.pause_nanoseconds = made.pause_nanoseconds;
-      filled.uuid = c_uuid(made.uuid);
-      copy_id(made.id, filled.id);
-      write_struct(created, filled);
-    }
+    varve_snapshot_created filled = {};
+    filled.pause_nanoseconds = made.pause_nanoseconds;
+    filled.uuid = c_uuid(made.uuid);
+    copy_id(made.id, filled.id);
+    write_struct(created, filled);
     return {};
   });
 }

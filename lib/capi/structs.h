@@ -60,10 +60,19 @@ template <Sized T>
                            : check_size(target->size, name);
 }
 
-// Fills what fits into the caller's struct, zeros what this library does not know, keeps the size.
-// REQUIRES: check_target.
+// The same of one that may be left out.
+template <Sized T>
+[[nodiscard]] Result<void> check_optional_target(const T* target, const char* name) noexcept {
+  return target == nullptr ? Result<void>() : check_size(target->size, name);
+}
+
+// Fills what fits into the caller's struct, zeros what this library does not know, keeps the size;
+// nothing where it was left out. REQUIRES: check_target or check_optional_target.
 template <Sized T>
 void write_struct(T* target, const T& value) noexcept {
+  if (target == nullptr) {
+    return;
+  }
   const std::size_t size = target->size;
   const Bytes bytes(static_cast<std::byte*>(static_cast<void*>(target)), size);
   const std::size_t known = std::min(size, sizeof(T));
