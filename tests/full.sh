@@ -52,7 +52,7 @@ fi
 part "build, release, the rest" configure_and_build build/release -DCMAKE_BUILD_TYPE=Release \
   -DVARVE_QUICK_BUILD=OFF
 part "tests, release, the rest" run_ctest build/release \
-  -E '^(crash|fault|image|interop|model|tool|tool_io)_[0-9]+$|^tidy\.'
+  -E "^($LONG_PROGRAMS)(_[0-9]+)?\$|^tidy\\."
 build_and_test "clang, release" build/clang "${clang[@]}" -DCMAKE_BUILD_TYPE=Release
 build_and_test "clang, sanitizers" build/clang-sanitize "${clang[@]}" "${debug[@]}" \
   -DVARVE_SANITIZE=address,undefined

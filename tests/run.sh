@@ -28,8 +28,6 @@ find_qemu10() {
 # Two builds share the work. The sanitized one runs everything that is no peer's work, of the long
 # programs a share; the release one runs the long programs whole, where they are ten times faster,
 # and what counts, packages or looks at the text. tests/full.sh runs all of it in both.
-LONG='crash|fault|image|interop|kill|model|tool|tool_io'
-
 # clang compiles sanitized code in two thirds of g++'s time, and so both compilers see every change.
 build_sanitized() {
   configure_and_build build/sanitize -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=Debug \
@@ -44,7 +42,7 @@ test_sanitized() {
 
 build_release() {
   local programs
-  IFS='|' read -ra programs <<<"$LONG"
+  IFS='|' read -ra programs <<<"$LONG_PROGRAMS"
   configure_and_build build/release -DCMAKE_BUILD_TYPE=Release -DVARVE_QUICK_BUILD=ON -- \
     varve_static varve_shared varve_service varve_tool varve_load varve_micro \
     c_program "${programs[@]/%/_test}"
@@ -52,7 +50,7 @@ build_release() {
 
 test_release() {
   VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 run_ctest build/release \
-    -R "^(($LONG)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest|package|quickstart)\$"
+    -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest|package|quickstart)\$"
 }
 
 part "packages" install_packages
