@@ -18,6 +18,7 @@
 
 #include "io/io_fixture.h"
 #include "io/sandbox.h"
+#include "model/missing.h"
 
 namespace varve::testing {
 namespace {
@@ -171,7 +172,7 @@ int live_under_filter(AioBackend backend, const std::set<SystemCallUse>& uses, u
 
 TEST(SystemCalls, ByIoUringWithoutThreadsAndPaths) {
   if (const auto engine = make_engine(AioBackend::io_uring); engine == nullptr) {
-    GTEST_SKIP() << "no io_uring here";
+    VARVE_MACHINE_LACKS("io_uring is refused here");
   }
   using enum SystemCallUse;
   EXPECT_EQ(live_under_filter(AioBackend::io_uring, {running, opening, io_uring}, 0), 0);

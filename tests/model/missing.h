@@ -19,6 +19,14 @@
     GTEST_SKIP() << (what);                        \
   } while (false)
 
+// After model::prepare() failed: `why` says what went wrong; a program is missing where it is
+// empty.
+#define VARVE_NOT_PREPARED(why)                               \
+  do {                                                        \
+    ASSERT_EQ(why, "");                                       \
+    VARVE_MISSING("a program the scenario needs is missing"); \
+  } while (false)
+
 #define VARVE_MACHINE_LACKS(what)                          \
   do {                                                     \
     if (std::getenv("VARVE_REQUIRE_MACHINE") != nullptr) { \

@@ -26,10 +26,9 @@ class OrderTest : public testing::Test {
     scenario.add_bitmap = add_bitmap;
     std::string why;
     auto prepared = prepare(lab_, scenario, why);
-    if (!prepared && why.empty()) {
-      VARVE_MISSING("qemu-img is missing");
+    if (!prepared) {
+      VARVE_NOT_PREPARED(why);
     }
-    ASSERT_TRUE(prepared) << why;
     disk_.content = std::move(prepared->file);
   }
   // From here on writes are watched.
