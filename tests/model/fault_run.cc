@@ -53,6 +53,7 @@ std::optional<std::string> FaultRun::act(sim::FaultPlan& plan, sim::SimDisk& dis
     parameter_.scenario.act(session);
     counts.allocations = sim::AllocationFaults::disarm();
     verdict = session.failure() ? unclear(*session.failure(), plan) : verdict;
+    counts.requests = plan.seen();
     plan.lift();
     verdict = verdict ? verdict : use_again(**image, guest);
     const Result<void> closed = guest.close(**image);
@@ -60,10 +61,10 @@ std::optional<std::string> FaultRun::act(sim::FaultPlan& plan, sim::SimDisk& dis
     image->reset();
   } else {
     counts.allocations = sim::AllocationFaults::disarm();
+    counts.requests = plan.seen();
     verdict = unclear(image.error(), plan);
     was_poisoned_ = true;  // There is nothing to go on with.
   }
-  counts.requests = plan.seen();
   counts.hits = plan.hits() + sim::AllocationFaults::failed();
   if (!verdict && plan.writes_after_failed_flush() > 0) {
     verdict = "O9: something is written after a failed flush";

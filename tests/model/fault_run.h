@@ -22,7 +22,7 @@ namespace varve::model {
 class FaultRun {
  public:
   struct Counts {
-    std::uint64_t requests = 0;     // The storage saw.
+    std::uint64_t requests = 0;     // The storage saw, from open to the end of the act.
     std::uint64_t allocations = 0;  // The library made, from open to the end of the act.
     std::uint64_t hits = 0;         // Requests and allocations that failed.
   };
