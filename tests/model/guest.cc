@@ -12,13 +12,6 @@ namespace varve::model {
 namespace {
 constexpr std::uint64_t kGrowthClusters = 4;   // New refcount blocks and their table.
 constexpr std::uint64_t kControlClusters = 6;  // Snapshot tables and L1s, the old and the new.
-
-// The library's part of a request: only its own allocations may be made to fail.
-template <class Call>
-auto ask(Call call) {
-  const sim::AllocationWindow window;
-  return call();
-}
 }  // namespace
 
 void StampSet::add(Stamp stamp) noexcept {
@@ -100,7 +93,7 @@ Result<void> Guest::change(std::uint64_t length, std::function<void(Version&)> h
                            const std::function<Result<void>()>& call) {
   how(begin(length));
   change_ = std::move(how);
-  const Result<void> result = ask(call);
+  const Result<void> result = sim::within_window(call);
   change_ = nullptr;
   return finish(result, false);
 }
@@ -151,7 +144,7 @@ Result<void> Guest::discard(Image& image, std::uint64_t offset, std::uint64_t le
 }
 
 Result<void> Guest::flush(Image& image) {
-  const Result<void> result = ask([&] { return image.flush(); });
+  const Result<void> result = sim::within_window([&] { return image.flush(); });
   if (result) {
     promise(true, false, false);
   }
@@ -159,7 +152,7 @@ Result<void> Guest::flush(Image& image) {
 }
 
 Result<void> Guest::close(Image& image) {
-  const Result<void> result = ask([&] { return image.close(); });
+  const Result<void> result = sim::within_window([&] { return image.close(); });
   if (result) {
     promise(true, true, true);
   }
@@ -171,7 +164,7 @@ Result<void> Guest::grow(Image& image, std::uint64_t new_size) {
   version.disk.size = new_size;
   version.disk.sectors.resize(static_cast<std::size_t>(new_size / kSectorBytes),
                               StampSet(kZeroStamp));
-  const Result<void> result = ask([&] { return image.grow(new_size); });
+  const Result<void> result = sim::within_window([&] { return image.grow(new_size); });
   if (result) {
     promise(false, false, true);
   } else if (image.size() != new_size) {
@@ -213,7 +206,7 @@ Result<void> Guest::create_snapshot(Image& image, const std::string& name) {
   SnapshotCreateOptions options;
   options.name = name;
   const Result<SnapshotCreated> result =
-      ask([&] { return varve::create_snapshot(image, options); });
+      sim::within_window([&] { return varve::create_snapshot(image, options); });
   if (!result) {
     reconcile_list(image, before);
     return result.error();
@@ -227,7 +220,8 @@ Result<void> Guest::apply_snapshot(Image& image, std::size_t index) {
   Version& version = begin_control();
   version.disk = version.snapshots[index].disk;
   version.switches_disk = true;
-  const Result<void> result = ask([&] { return varve::apply_snapshot(image, index); });
+  const Result<void> result =
+      sim::within_window([&] { return varve::apply_snapshot(image, index); });
   if (result) {
     promise(true, true, true);
     return result;
@@ -248,7 +242,8 @@ Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
   const Version before = now();
   Version& version = begin_control();
   version.snapshots.erase(version.snapshots.begin() + static_cast<std::ptrdiff_t>(index));
-  const Result<void> result = ask([&] { return varve::delete_snapshot(image, index); });
+  const Result<void> result =
+      sim::within_window([&] { return varve::delete_snapshot(image, index); });
   if (result) {
     promise(false, true, false);
   } else {
@@ -260,7 +255,8 @@ Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
 Result<void> Guest::rename_snapshot(Image& image, std::size_t index, const std::string& name) {
   const Version before = now();
   begin_control().snapshots[index].name = name;
-  const Result<void> result = ask([&] { return varve::rename_snapshot(image, index, name); });
+  const Result<void> result =
+      sim::within_window([&] { return varve::rename_snapshot(image, index, name); });
   if (result) {
     promise(false, true, false);
   } else {

@@ -5,15 +5,6 @@
 
 namespace varve::model {
 
-namespace {
-// The library's part: only its own allocations may be made to fail.
-template <class Call>
-auto ask_live(Call call) {
-  const sim::AllocationWindow window;
-  return call();
-}
-}  // namespace
-
 void Guest::begin_live(LiveOperation::Kind kind) {
   VARVE_ASSERT(!live_);
   live_.emplace();
@@ -39,15 +30,16 @@ Result<void> Guest::freeze_snapshot(Image& image, const std::string& name) {
   SnapshotCreateOptions options;
   options.name = name;
   Result<void> result = started(
-      ask_live([&] { return varve::start_create(image, options, {.stepwise = true}); }), image);
+      sim::within_window([&] { return varve::start_create(image, options, {.stepwise = true}); }),
+      image);
   if (!result) {
     return result;
   }
   SnapshotOperation& operation = *live_->operation;
-  result = ask_live([&] { return operation.wait_for(SnapshotPhase::ready); });
-  result = result ? ask_live([&] { return operation.freeze(); }) : result;
+  result = sim::within_window([&] { return operation.wait_for(SnapshotPhase::ready); });
+  result = result ? sim::within_window([&] { return operation.freeze(); }) : result;
   if (!result) {
-    ask_live([&] { live_.reset(); });
+    sim::within_window([&] { live_.reset(); });
     return result;
   }
   live_->snapshot = {name, now().disk};
@@ -60,7 +52,7 @@ Result<void> Guest::publish_snapshot() {
     return {};
   }
   begin_control().snapshots.push_back(live_->snapshot);
-  return ask_live([&] { return live_->operation->publish(); });
+  return sim::within_window([&] { return live_->operation->publish(); });
 }
 
 Result<void> Guest::start_apply(Image& image, std::size_t index) {
@@ -69,7 +61,8 @@ Result<void> Guest::start_apply(Image& image, std::size_t index) {
   OperationOptions options;
   options.changed = &Guest::phase_changed;
   options.owner = this;
-  return started(ask_live([&] { return varve::start_apply(image, index, options); }), image);
+  return started(sim::within_window([&] { return varve::start_apply(image, index, options); }),
+                 image);
 }
 
 void Guest::phase_changed(SnapshotOperation& operation, void* owner) {
@@ -97,7 +90,7 @@ Result<void> Guest::start_delete(Image& image, std::size_t index) {
   begin_live(LiveOperation::Kind::remove);
   Version& version = versions_.back();
   version.snapshots.erase(version.snapshots.begin() + static_cast<std::ptrdiff_t>(index));
-  return started(ask_live([&] { return varve::start_delete(image, index); }), image);
+  return started(sim::within_window([&] { return varve::start_delete(image, index); }), image);
 }
 
 void Guest::cancel_operation() {
@@ -111,7 +104,7 @@ Result<void> Guest::finish_operation(Image& image) {
   if (!live_) {
     return {};
   }
-  const Result<void> result = ask_live([&] { return live_->operation->wait(); });
+  const Result<void> result = sim::within_window([&] { return live_->operation->wait(); });
   const LiveOperation done = std::move(*live_);
   live_.reset();
   if (result) {

@@ -23,15 +23,11 @@ constexpr std::uint64_t kLongTimes = 20;
 class Live : public testing::TestWithParam<ModelOptions> {};
 
 TEST_P(Live, SnapshotsShowTheDiskAtTheirFreeze) {
-  ModelOptions options = GetParam();
+  ModelOptions options = with_environment(GetParam());
   options.live = true;
-  options.seed =
-      sim::Random::mix(sim::seed_from_environment() ^ std::hash<std::string>{}(options.name));
   const bool is_long = sim::environment_number("VARVE_LONG", 0) != 0;
   options.operations = sim::environment_number("VARVE_LIVE_OPERATIONS",
                                                kRequestsPerCase * (is_long ? kLongTimes : 1));
-  options.depth =
-      static_cast<unsigned>(sim::environment_number("VARVE_MODEL_DEPTH", options.depth));
   ModelRunner runner(options);
   const auto wrong = runner.run();
   if (runner.is_unsupported()) {
@@ -47,12 +43,7 @@ TEST_P(Live, SnapshotsShowTheDiskAtTheirFreeze) {
 
 ModelOptions make_case(const char* name, std::uint32_t cluster_bytes, std::uint64_t size_bytes,
                        StorageKind storage, unsigned depth) {
-  ModelOptions options;
-  options.name = name;
-  options.geometry = make_geometry(name, cluster_bytes, size_bytes);
-  options.storage = storage;
-  options.depth = depth;
-  options.request_bytes_max = std::max<std::uint64_t>(4 * kKiB, 2 * cluster_bytes);
+  ModelOptions options = make_model_case(name, cluster_bytes, size_bytes, storage, depth, 4 * kKiB);
   options.ask_qemu = false;
   return options;
 }

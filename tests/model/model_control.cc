@@ -14,7 +14,6 @@
 namespace varve::model {
 
 namespace {
-constexpr std::size_t kSnapshotsMax = 6;
 constexpr std::size_t kCompareBytes = 1u << 20;
 }  // namespace
 

@@ -17,7 +17,6 @@ namespace varve::model {
 namespace {
 constexpr unsigned kLivePerMille = 60;
 constexpr std::size_t kOperationsMax = 2;
-constexpr std::size_t kLiveSnapshotsMax = 6;
 }  // namespace
 
 void ModelRunner::live_step() {
@@ -47,8 +46,7 @@ void ModelRunner::start_operation() {
   options.changed = &ModelRunner::phase_changed;
   options.owner = live.get();
   const std::uint64_t choice = random_.below(100);
-  const bool creates =
-      snapshots_.empty() || (choice < 45 && snapshots_.size() + 1 < kLiveSnapshotsMax);
+  const bool creates = snapshots_.empty() || (choice < 45 && snapshots_.size() + 1 < kSnapshotsMax);
   Result<std::unique_ptr<SnapshotOperation>> started = std::unique_ptr<SnapshotOperation>();
   if (creates) {
     SnapshotCreateOptions wishes;

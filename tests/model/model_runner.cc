@@ -14,6 +14,26 @@ constexpr unsigned kVectorsMax = 3;
 constexpr unsigned kControlPerMille = 6;
 }  // namespace
 
+ModelOptions make_model_case(const char* name, std::uint32_t cluster_bytes,
+                             std::uint64_t size_bytes, StorageKind storage, unsigned depth,
+                             std::uint64_t request_bytes_max) {
+  ModelOptions options;
+  options.name = name;
+  options.geometry = make_geometry(name, cluster_bytes, size_bytes);
+  options.storage = storage;
+  options.depth = depth;
+  options.request_bytes_max = std::max<std::uint64_t>(request_bytes_max, 2 * cluster_bytes);
+  return options;
+}
+
+ModelOptions with_environment(ModelOptions options) {
+  options.seed =
+      sim::Random::mix(sim::seed_from_environment() ^ std::hash<std::string>{}(options.name));
+  options.depth =
+      static_cast<unsigned>(sim::environment_number("VARVE_MODEL_DEPTH", options.depth));
+  return options;
+}
+
 ModelRunner::ModelRunner(const ModelOptions& options)
     : options_(options), random_(options.seed), model_(options.geometry.create.size_bytes) {
   if (!is_simulated(options.storage)) {

@@ -41,6 +41,14 @@ inline std::ostream& operator<<(std::ostream& stream, const ModelOptions& option
   return stream << options.name;
 }
 
+// A case of that name; requests reach over two clusters, and `request_bytes_max` at least.
+[[nodiscard]] ModelOptions make_model_case(const char* name, std::uint32_t cluster_bytes,
+                                           std::uint64_t size_bytes, StorageKind storage,
+                                           unsigned depth, std::uint64_t request_bytes_max);
+
+// The case with this run's own seed for it, and VARVE_MODEL_DEPTH requests in flight.
+[[nodiscard]] ModelOptions with_environment(ModelOptions options);
+
 class ModelRunner {
  public:
   explicit ModelRunner(const ModelOptions& options);
@@ -84,6 +92,8 @@ class ModelRunner {
     bool is_switched = false;
     bool is_cancelled = false;
   };
+
+  static constexpr std::size_t kSnapshotsMax = 6;  // Of those it takes, at a time.
 
   void look_at_order();
   void start();

@@ -24,12 +24,9 @@ constexpr std::uint64_t kRefusedShare = 20;
 class Model : public ::testing::TestWithParam<ModelOptions> {};
 
 ModelOptions options_of(ModelOptions options, std::uint64_t share) {
-  options.seed =
-      sim::Random::mix(sim::seed_from_environment() ^ std::hash<std::string>{}(options.name));
+  options = with_environment(std::move(options));
   options.operations =
       sim::environment_number("VARVE_MODEL_OPERATIONS", kOperationsPerCase) / share;
-  options.depth =
-      static_cast<unsigned>(sim::environment_number("VARVE_MODEL_DEPTH", options.depth));
   return options;
 }
 
@@ -55,13 +52,7 @@ TEST_P(Model, ImageIsADisk) {
 
 ModelOptions make_case(const char* name, std::uint32_t cluster_bytes, std::uint64_t size_bytes,
                        StorageKind storage, unsigned depth) {
-  ModelOptions options;
-  options.name = name;
-  options.geometry = make_geometry(name, cluster_bytes, size_bytes);
-  options.storage = storage;
-  options.depth = depth;
-  options.request_bytes_max = std::max<std::uint64_t>(16 * kKiB, 2 * cluster_bytes);
-  return options;
+  return make_model_case(name, cluster_bytes, size_bytes, storage, depth, 16 * kKiB);
 }
 
 std::vector<ModelOptions> model_cases() {

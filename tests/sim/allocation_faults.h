@@ -35,6 +35,13 @@ class AllocationWindow {
   bool before_;
 };
 
+// What `call` answers, the library being at work.
+template <class Call>
+auto within_window(Call call) {
+  const AllocationWindow window;
+  return call();
+}
+
 // The test's own code at work inside a window (a simulated storage, say).
 class AllocationPause {
  public:

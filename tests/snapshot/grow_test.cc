@@ -31,19 +31,6 @@ class GrowTest : public OperationTest {
     VARVE_MUST(image_->write(image_->size() - last.size(), last));
     VARVE_MUST(image_->flush());
   }
-  template <class Wrap>
-  void open_with(Wrap&& wrap) {
-    VARVE_MUST(image_->close());
-    image_.reset();
-    OpenOptions options;
-    options.writable = true;
-    options.l2_cache_bytes = 1;  // Two tables.
-    options.refcount_cache_bytes = 1;
-    auto opened =
-        Image::open(wrap(std::make_unique<sim::SimStorage>(*engine_, disk_)), "/lab", options);
-    VARVE_MUST(opened);
-    image_ = std::move(*opened);
-  }
   // `written` stands at the beginning of each table and before `end`, zeros everywhere else.
   static void expect_disk(Image& image, std::byte written, std::uint64_t end, std::uint64_t size) {
     ASSERT_EQ(image.size(), size);

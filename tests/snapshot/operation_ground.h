@@ -50,6 +50,20 @@ struct GuestRequest {
 
 class OperationTest : public SnapshotGround {
  protected:
+  // Opens the disk anew behind what `wrap` makes of its storage, with caches of two tables.
+  template <class Wrap>
+  void open_with(Wrap&& wrap) {
+    VARVE_MUST(image_->close());
+    image_.reset();
+    OpenOptions options;
+    options.writable = true;
+    options.l2_cache_bytes = 1;  // Two tables.
+    options.refcount_cache_bytes = 1;
+    auto opened =
+        Image::open(wrap(std::make_unique<sim::SimStorage>(*engine_, disk_)), "/lab", options);
+    VARVE_MUST(opened);
+    image_ = std::move(*opened);
+  }
   // A disk with one cluster written in each of its tables; flushed, traced from here on.
   void make_tables(std::uint64_t tables, const std::function<void(CreateOptions&)>& change = {}) {
     CreateOptions options = options_of(tables * kTableCovers, kClusterBytes);

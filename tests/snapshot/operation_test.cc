@@ -458,17 +458,9 @@ TEST_F(OperationTest, WorksOnStorageThatReorders) {
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));
   for (std::uint64_t round = 0; round < 2; ++round) {
     make_tables(16);
-    VARVE_MUST(image_->close());
-    image_.reset();
-    OpenOptions options;
-    options.writable = true;
-    options.l2_cache_bytes = 1;  // Two tables.
-    options.refcount_cache_bytes = 1;
-    auto storage = std::make_unique<sim::DelayStorage>(
-        std::make_unique<sim::SimStorage>(*engine_, disk_), seed + round);
-    auto opened = Image::open(std::move(storage), "/lab", options);
-    VARVE_MUST(opened);
-    image_ = std::move(*opened);
+    open_with([&](std::unique_ptr<Storage> storage) {
+      return std::make_unique<sim::DelayStorage>(std::move(storage), seed + round);
+    });
     const Operation create = start("one");
     VARVE_MUST(create->wait_for(SnapshotPhase::walking));
     write_each(std::byte{2});
