@@ -53,6 +53,8 @@ part "build, release, the rest" configure_and_build build/release -DCMAKE_BUILD_
   -DVARVE_QUICK_BUILD=OFF
 part "tests, release, the rest" run_ctest build/release \
   -E "^($LONG_PROGRAMS)(_[0-9]+)?\$|^tidy\\."
+export VARVE_TIDY_ALONE=1
+part "tidy, file by file" run_ctest build/release -R '^tidy\.(headers|clang-tidy)$' --timeout 3600
 build_and_test "clang, release" build/clang "${clang[@]}" -DCMAKE_BUILD_TYPE=Release
 build_and_test "clang, sanitizers" build/clang-sanitize "${clang[@]}" "${debug[@]}" \
   -DVARVE_SANITIZE=address,undefined
