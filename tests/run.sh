@@ -37,7 +37,7 @@ build_sanitized() {
 test_sanitized() {
   VARVE_MODEL_OPERATIONS=800 VARVE_EXHAUSTIVE_LENGTH=2 VARVE_FAULT_RUNS=3 \
     VARVE_ALLOCATION_RUNS=3 VARVE_TRANSFER_RUNS=3 VARVE_CRASH_LIBRARY=4 VARVE_FIELD_SHARE=8 \
-    run_ctest build/sanitize -E '^(interop_.*|(tool|tool_io)_[234])$'
+    run_ctest build/sanitize -E '^(interop_.*|(tool|tool_io)_[234]|guest_.*)$'
 }
 
 build_release() {
@@ -45,12 +45,12 @@ build_release() {
   IFS='|' read -ra programs <<<"$LONG_PROGRAMS"
   configure_and_build build/release -DCMAKE_BUILD_TYPE=Release -DVARVE_QUICK_BUILD=ON -- \
     varve_static varve_shared varve_service varve_tool varve_load varve_micro \
-    c_program "${programs[@]/%/_test}"
+    tinyvmm c_program "${programs[@]/%/_test}"
 }
 
 test_release() {
   VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 run_ctest build/release \
-    -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest|package|quickstart)\$"
+    -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest.*|package|quickstart)\$"
 }
 
 part "packages" install_packages
@@ -63,6 +63,7 @@ if [ -f build/qemu10.path ]; then
   VARVE_QEMU10=$(cat build/qemu10.path)
   export VARVE_QEMU10
 fi
+part "kernel for guests" tests/lib/kernel.sh
 part "build, address and undefined sanitizers" build_sanitized
 if last_part_ok; then
   part "tests, address and undefined sanitizers" test_sanitized

@@ -1,0 +1,90 @@
+"""Linux guests under QEMU's TCG: Debian's kernel and an initramfs made here."""
+
+import os
+import subprocess
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def find_kernel():
+    """The folder tests/lib/kernel.sh fills, or None after saying why there is none."""
+    script = os.path.join(HERE, "..", "lib", "kernel.sh")
+    done = subprocess.run([script], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        print(done.stderr, end="")
+        return None
+    return done.stdout.strip()
+
+
+def libraries_of(program):
+    """The shared libraries of a program and its loader, by the path it looks for."""
+    lines = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+    words = [word for line in lines.splitlines() for word in line.split()]
+    return sorted({word for word in words if word.startswith("/")})
+
+
+class Initramfs:
+    """An archive in cpio's newc form, as the kernel unpacks it."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self.entries = bytearray()
+        self.folders = set()
+        self.modules = []
+        self.count = 0
+        for folder in ("dev", "proc", "sys", "tmp", "mnt"):
+            self.add_folder(folder)
+        self.add_file("bin/busybox", os.path.join(kernel, "busybox"))
+
+    def add_entry(self, name, mode, content=b""):
+        self.count += 1
+        encoded = name.encode() + b"\0"
+        fields = (self.count, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0)
+        for part in (b"070701" + b"".join(b"%08x" % field for field in fields) + encoded, content):
+            self.entries += part.ljust((len(part) + 3) // 4 * 4, b"\0")
+
+    def add_folder(self, name):
+        if name and name not in self.folders:
+            self.add_folder(os.path.dirname(name))
+            self.folders.add(name)
+            self.add_entry(name, 0o40755)
+
+    def add_bytes(self, name, content):
+        self.add_folder(os.path.dirname(name))
+        self.add_entry(name, 0o100755, content)
+
+    def add_file(self, name, source):
+        with open(source, "rb") as file:
+            self.add_bytes(name, file.read())
+
+    def add_program(self, name, source):
+        self.add_file(name, source)
+        for library in libraries_of(source):
+            self.add_file(library.lstrip("/"), library)
+
+    def add_modules(self, *paths):
+        """Modules by their path below modules/, in the order they are to be loaded."""
+        for path in paths:
+            self.add_file("lib/" + os.path.basename(path),
+                          os.path.join(self.kernel, "modules", path))
+            self.modules.append(os.path.basename(path))
+
+    def write(self, path, script):
+        """`script` runs once the modules are loaded; the guest is switched off at its end."""
+        lines = ["#!/bin/busybox sh", "/bin/busybox --install -s /bin", "export PATH=/bin",
+                 "mount -t devtmpfs devices /dev", "mount -t proc processes /proc",
+                 "mount -t sysfs system /sys", "mount -t tmpfs memory /tmp"]
+        lines += [f"insmod /lib/{module}" for module in self.modules]
+        lines += [script, "poweroff -f", ""]
+        self.add_bytes("init", "\n".join(lines).encode())
+        self.add_entry("TRAILER!!!", 0)
+        with open(path, "wb") as file:
+            file.write(self.entries)
+
+
+def qemu_arguments(kernel, initramfs, *more):
+    """A machine whose console is QEMU's standard output."""
+    return ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-m", "256M", "-nodefaults",
+            "-display", "none", "-serial", "stdio", "-no-reboot",
+            "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", initramfs,
+            "-append", "console=ttyS0 quiet panic=-1", *more]
