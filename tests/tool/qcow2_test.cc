@@ -124,6 +124,14 @@ TEST_F(Qcow2SideBySide, InfoSaysWhatQemuImgSays) {
       "qemu-img info "
       "'json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"x.qcow2\"}}'",
       "qemu-img info m.vmdk -f vmdkx",
+      "qemu-img info --object secret,id=s,data=x b.qcow2",
+      "qemu-img info --object '{\"qom-type\":\"secret\",\"id\":\"s\",\"data\":\"x\"}' b.qcow2",
+      "qemu-img info --object secret,data=x b.qcow2",
+      "qemu-img info --object secret,id=s b.qcow2",
+      "qemu-img info --object secret,id=s,data=x,colour=red b.qcow2",
+      "qemu-img info --object throttle-group,id=t b.qcow2",
+      "qemu-img info --object bogus,id=s b.qcow2",
+      "qemu-img info --object id=s,data=x b.qcow2",
   });
 }
 
@@ -225,6 +233,10 @@ TEST_F(Qcow2SideBySide, CreateSaysWhatQemuImgSays) {
       "$QEMU check a.qcow2 | grep No",
       "qemu-img create -f qcow2 -o data_file=dd.raw a.qcow2 6M && "
       "$QEMU info a.qcow2 | grep data",
+      "qemu-img create -f qcow2 'json:{}' 1M; ls json*",
+      "qemu-img create -f qcow2 nbd2:a.qcow2 1M; ls nbd2*",
+      "qemu-img create -f qcow2 file:a.qcow2 1M && qemu-img info a.qcow2 | grep virtual",
+      "qemu-img create --object bogus,id=s -f qcow2 a.qcow2 1M; ls a.qcow2",
   });
 }
 
@@ -280,6 +292,9 @@ TEST_F(Qcow2SideBySide, ConvertSaysWhatQemuImgSays) {
       "qemu-img convert sub/o.q out; md5sum out",
       "qemu-img convert nb.qcow2 out",
       "qemu-img convert inc.qcow2 out",
+      "qemu-img convert -l snapshot.colour=red b.qcow2 out",
+      "qemu-img convert -l snapshot.id=1,colour=red b.qcow2 out",
+      "qemu-img convert -l snapshot.id=7 b.qcow2 out",
   });
 }
 

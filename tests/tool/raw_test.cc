@@ -229,6 +229,10 @@ TEST_F(RawSideBySide, ResizeSaysWhatQemuImgSays) {
       "qemu-img resize -f raw r.raw 16E",
       "qemu-img resize -f raw r.raw +16E",
       "qemu-img resize -f raw r.raw +1; stat -c %s r.raw",
+      "qemu-img resize -f raw r.raw 6M -q; stat -c %s r.raw",
+      "qemu-img resize r.raw +1M --format raw; stat -c %s r.raw",
+      "qemu-img resize r.raw 6M -q +1M",
+      "qemu-img resize --object secret,id=s,data=x -f raw r.raw -1M",
   });
 }
 
@@ -331,6 +335,9 @@ TEST_F(RawSideBySide, BenchSaysWhatQemuImgSays) {
       "qemu-img bench -w -d 10 --flush-interval 5 r.raw",
       "qemu-img bench -w --pattern 300 r.raw",
       "qemu-img bench -i foo r.raw",
+      "qemu-img bench -i native -c 10 r.raw",
+      "qemu-img bench -n -c 10 r.raw",
+      "qemu-img bench -n -t none -c 10 -f raw r.raw | sed 's/[0-9.]* seconds/X/'",
       "qemu-img bench -t foo r.raw",
       "qemu-img bench nonex",
       "qemu-img bench -c 100 r.raw | sed 's/[0-9.]* seconds/X/'",

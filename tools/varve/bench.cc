@@ -16,7 +16,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kBenchHelp = R"(Run simple image benchmark.  Usage:
+constexpr const char* kBenchHelp = R"(Time requests on an image.  Usage:
 
   {0} bench [-f FMT | --image-opts] [-t CACHE] [-c COUNT] [-d DEPTH] [-o OFFSET]
         [-s BUFFER_SIZE] [-S STEP_SIZE] [-i AIO] [-n] [-q] [-U] [--order random|step] [--json]
@@ -77,6 +77,7 @@ struct BenchRequest {
   std::uint64_t pattern = 0;
   bool drain = true;
   bool random_order = false;
+  bool native_aio = false;
   bool json = false;
 };
 
@@ -322,11 +323,12 @@ bool take_word(Context& context, int letter, const std::string& text, BenchReque
     request.random_order = text == "random";
     return true;
   }
+  request.native_aio = text == "native";
   if (text == "io_uring") {
     context.engine_options.backend = AioBackend::io_uring;
   } else if (text == "threads") {
     context.engine_options.backend = AioBackend::threads;
-  } else if (text != "native") {
+  } else if (!request.native_aio) {
     context.error("Invalid aio option: {}", text);
     return false;
   }
@@ -351,8 +353,10 @@ bool take_flag(int letter, BenchRequest& request) {
     case kOptionJson:
       request.json = true;
       break;
-    case 'q':
     case 'n':
+      request.native_aio = true;
+      break;
+    case 'q':
     case kOptionObject:
       break;
     default:
@@ -402,6 +406,10 @@ int run_bench(Context& context, int argc, char** argv) {
   }
   std::optional<OpenedImage> opened = open_image(context, request.image);
   if (!opened) {
+    return 1;
+  }
+  if (request.native_aio && !request.image.cache.direct) {
+    context.error("Could not open '{}': {}", request.image.text, kNativeNeedsDirect);
     return 1;
   }
   const int code = run_on(context, request, *opened);

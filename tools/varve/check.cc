@@ -12,7 +12,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kCheckHelp = R"(Check basic image integrity.  Usage:
+constexpr const char* kCheckHelp = R"(Check whether an image's tables hold together.  Usage:
 
   {0} check [-f FMT | --image-opts] [-T CACHE_MODE] [-U] [-q]
         [--output human|json] FILENAME

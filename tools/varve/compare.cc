@@ -14,7 +14,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kCompareHelp = R"(Check if two images have the same contents.  Usage:
+constexpr const char* kCompareHelp = R"(Compare the disks in two images.  Usage:
 
   {0} compare [--image-opts | [-f FMT] [-F FMT]] [-s] [-p] [-q]
         [-T CACHE] [-U] FILENAME1 FILENAME2

@@ -7,7 +7,7 @@ namespace varve::tool {
 namespace {
 
 constexpr const char* kConvertHelp =
-    R"(Copy one image to another with optional format conversion.  Usage:
+    R"(Copy a disk into a new image, of any format.  Usage:
 
   {0} convert [-f SRC_FMT | --image-opts] [-O TGT_FMT] [-c] [-p] [-q] [-n] [-U]
         [-l SNAPSHOT] [-B BACKING [-F BACKING_FMT]] [-o TGT_OPTS] [-S SIZE]
@@ -189,6 +189,21 @@ bool take_flag(int letter, ConvertRequest& request) {
   return true;
 }
 
+// -l takes snapshot.id and snapshot.name as keys. False after a message about another one.
+bool check_snapshot_keys(const Context& context, std::string_view text) {
+  if (!text.starts_with("snapshot.")) {
+    return true;
+  }
+  for (const auto& [key, value] : parse_key_values(text)) {
+    if (key != "snapshot.id" && key != "snapshot.name") {
+      context.error("Invalid parameter '{}'", key);
+      context.error("Failed in parsing snapshot param '{}'", text);
+      return false;
+    }
+  }
+  return true;
+}
+
 // Options with a value. False after a message.
 bool take_value(const Context& context, int letter, const char* value, ConvertRequest& request) {
   switch (letter) {
@@ -206,7 +221,7 @@ bool take_value(const Context& context, int letter, const char* value, ConvertRe
       return true;
     case 'l':
       request.snapshot = value;
-      return true;
+      return check_snapshot_keys(context, value);
     case 't':
       request.target_cache = value;
       return true;

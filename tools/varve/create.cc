@@ -13,7 +13,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kCreateHelp = R"(Create and format new image file.  Usage:
+constexpr const char* kCreateHelp = R"(Make a new image.  Usage:
 
   {0} create [-f FMT] [-o FMT_OPTS] [-b BACKING_FILENAME [-F BACKING_FMT]]
         [-u] [-q] FILENAME [SIZE[bkKMGTPE]]
@@ -133,6 +133,10 @@ int create(Context& context, const CreateRequest& request) {
   }
   CreateValues values(request.format);
   std::string reason;
+  const std::optional<std::string> path = plain_filename(request.filename, reason);
+  if (!path) {
+    return fail(context, request, reason);
+  }
   if (!values.add(request.options, reason)) {
     return fail(context, request, reason);
   }
@@ -159,11 +163,9 @@ int create(Context& context, const CreateRequest& request) {
   if (engine == nullptr) {
     return 1;
   }
-  const std::string path =
-      request.filename.starts_with("file:") ? request.filename.substr(5) : request.filename;
-  const Result<void> created = create_image(*engine, path, *options);
+  const Result<void> created = create_image(*engine, *path, *options);
   if (!created) {
-    return fail(context, request, create_words(created.error(), path, request.format));
+    return fail(context, request, create_words(created.error(), *path, request.format));
   }
   return 0;
 }

@@ -96,20 +96,14 @@ bool resolve_node(const KeyValueList& list, ResolvedImage& image, std::string& r
   return true;
 }
 
-// A plain name: "file:" is dropped, other protocols are not ours.
 bool resolve_plain(const std::string& text, ResolvedImage& image, std::string& reason) {
-  const std::size_t stop = text.find_first_of(":/");
-  const bool has_protocol = stop != std::string::npos && text[stop] == ':';
-  if (has_protocol && text.substr(0, stop) != "file") {
-    reason = fmt::format("Unknown protocol '{}'", text.substr(0, stop));
-    return false;
-  }
-  image.filename = has_protocol ? text.substr(stop + 1) : text;
-  if (image.filename.empty()) {
+  const std::optional<std::string> filename = plain_filename(text, reason);
+  image.filename = filename.value_or("");
+  if (filename && image.filename.empty()) {
     reason = "The 'file' block driver requires a file name";
     return false;
   }
-  return true;
+  return filename.has_value();
 }
 
 bool resolve_text(const ImageArgument& argument, ResolvedImage& image, std::string& reason) {
@@ -231,6 +225,18 @@ void warn_guessed_raw(const std::string& filename) {
 }
 
 }  // namespace
+
+std::optional<std::string> plain_filename(const std::string& text, std::string& reason) {
+  const std::size_t stop = text.find_first_of(":/");
+  if (stop == std::string::npos || text[stop] != ':') {
+    return text;
+  }
+  if (text.substr(0, stop) != "file") {
+    reason = fmt::format("Unknown protocol '{}'", text.substr(0, stop));
+    return std::nullopt;
+  }
+  return text.substr(stop + 1);
+}
 
 std::optional<Format> format_by_name(std::string_view name) {
   if (name == "qcow2") {

@@ -55,6 +55,11 @@ struct OpenedImage {
                                                          const ImageArgument& argument,
                                                          std::string& reason);
 
+// The file that a plain name stands for: "file:" is dropped. Nothing, with the reason, for other
+// protocols.
+[[nodiscard]] std::optional<std::string> plain_filename(const std::string& text,
+                                                        std::string& reason);
+
 // The name of a format as the command line spells it.
 [[nodiscard]] std::optional<Format> format_by_name(std::string_view name);
 [[nodiscard]] const char* format_name(Format format);

@@ -16,7 +16,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kInfoHelp = R"(Display information about image.  Usage:
+constexpr const char* kInfoHelp = R"(Tell what an image is.  Usage:
 
   {0} info [-f FMT | --image-opts] [-b] [-U] [-v] [--output human|json] FILENAME
 

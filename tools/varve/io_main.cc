@@ -35,7 +35,7 @@ constexpr const char* kIoHelp = R"(Run qemu-io's commands on an image.  Usage:
   -k, --native-aio      -i native
   -m, --misalign        buffers that O_DIRECT does not like
   -T, --trace FILE      accepted; there is nothing to trace
-  --object DEFINITION   accepted; there is nothing to define
+  --object DEFINITION   checked; nothing here uses it
   -V, --version         show the version
   -h, --help            show this
 
@@ -107,7 +107,9 @@ void take_option(Context& context, IoInvocation& invocation, int letter) {
       invocation.misaligned = true;
       break;
     case 'T':
+      break;
     case kOptionObject:
+      refuse_bad_object(context, optarg);
       break;
     case kOptionImageOpts:
       invocation.image_opts = true;

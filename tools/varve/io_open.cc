@@ -37,7 +37,7 @@ bool check_combination(const IoSettings& settings, std::string& reason) {
 bool check_opened(const IoSettings& settings, std::string& reason) {
   const bool direct = settings.cache.direct || is_on(find_value(settings.options, "cache.direct"));
   if (settings.native_aio && !direct) {
-    reason = "aio=native was specified, but it requires cache.direct=on, which was not specified.";
+    reason = kNativeNeedsDirect;
     return false;
   }
   if (settings.copy_on_read && settings.read_only) {

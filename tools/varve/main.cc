@@ -20,17 +20,17 @@ struct Verb {
 };
 
 constexpr std::array<Verb, 12> kVerbs = {{
-    {"bench", run_bench, "Run simple image benchmark", true},
-    {"check", run_check, "Check basic image integrity", true},
-    {"compare", run_compare, "Check if two images have the same contents", true},
-    {"convert", run_convert, "Copy one image to another with optional format conversion", true},
-    {"create", run_create, "Create and format new image file", true},
-    {"info", run_info, "Display information about image", true},
+    {"bench", run_bench, "Time requests on an image", true},
+    {"check", run_check, "Check whether an image's tables hold together", true},
+    {"compare", run_compare, "Compare the disks in two images", true},
+    {"convert", run_convert, "Copy a disk into a new image, of any format", true},
+    {"create", run_create, "Make a new image", true},
+    {"info", run_info, "Tell what an image is", true},
     {"inspect", run_inspect, "Show the layers of an image and what each snapshot costs", false},
     {"io", run_io, "Run qemu-io's commands on an image", false},
-    {"map", run_map, "Dump image metadata", true},
-    {"resize", run_resize, "Resize the image to the new size", true},
-    {"snapshot", run_snapshot, "List or manipulate snapshots within image", true},
+    {"map", run_map, "Show where a disk's data stands", true},
+    {"resize", run_resize, "Make a disk larger", true},
+    {"snapshot", run_snapshot, "Take, list, apply and delete the snapshots in an image", true},
     {"version", run_version, "Show the version, the features built in and the engine", false},
 }};
 

@@ -13,7 +13,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kMapHelp = R"(Dump image metadata.  Usage:
+constexpr const char* kMapHelp = R"(Show where a disk's data stands.  Usage:
 
   {0} map [-f FMT | --image-opts] [--output human|json] [--start-offset OFFSET]
         [--max-length LENGTH] [-U] FILENAME

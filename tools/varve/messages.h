@@ -7,6 +7,10 @@
 
 namespace varve::tool {
 
+// Linux AIO works past the page cache only. Varve has no use for it, but the command line is bad.
+inline constexpr const char* kNativeNeedsDirect =
+    "aio=native was specified, but it requires cache.direct=on, which was not specified.";
+
 // The system's words for `os_errno`: "No such file or directory".
 [[nodiscard]] std::string system_words(int os_errno);
 

@@ -1,12 +1,16 @@
 #include "options.h"
 
+#include <cstdlib>
+
+#include "object_option.h"
 #include "size_text.h"
 
 namespace varve::tool {
 
 OptionParser::OptionParser(const Context& context, std::string_view verb, int argc, char** argv,
                            const char* letters, const option* long_options)
-    : name_(fmt::format("{} {}", context.program, verb)),
+    : context_(context),
+      name_(fmt::format("{} {}", context.program, verb)),
       arguments_(argv, argv + argc),
       letters_(letters),
       long_options_(long_options) {
@@ -17,12 +21,33 @@ OptionParser::OptionParser(const Context& context, std::string_view verb, int ar
 }
 
 int OptionParser::next() {
-  return getopt_long(static_cast<int>(arguments_.size()) - 1, arguments_.data(), letters_,
-                     long_options_, nullptr);
+  const int letter = getopt_long(static_cast<int>(arguments_.size()) - 1, arguments_.data(),
+                                 letters_, long_options_, nullptr);
+  if (letter == kOptionObject) {
+    refuse_bad_object(context_, optarg);
+  }
+  return letter;
+}
+
+void refuse_bad_object(const Context& context, std::string_view definition) {
+  const std::string refusal = object_refusal(definition);
+  if (!refusal.empty()) {
+    context.print_error(refusal);
+    std::exit(1);  // As qemu-img does, before anything else of the command line is looked at.
+  }
 }
 
 const char* OptionParser::value() const {
   return optarg;
+}
+
+std::string_view OptionParser::peek() const {
+  const char* next = arguments_[static_cast<std::size_t>(optind)];
+  return next == nullptr ? std::string_view() : next;
+}
+
+const char* OptionParser::take() {
+  return arguments_[static_cast<std::size_t>(optind++)];
 }
 
 std::vector<std::string> OptionParser::operands() const {

@@ -55,20 +55,29 @@ class OptionParser {
   OptionParser(const OptionParser&) = delete;
   OptionParser& operator=(const OptionParser&) = delete;
 
-  // The next option's letter or LongOption; -1 at the end; '?' after a complaint was printed.
+  // The next option's letter or LongOption; -1 at the end; '?' after a complaint was printed. A bad
+  // --object ends the program here.
   int next();
 
   [[nodiscard]] const char* value() const;
+
+  // The argument that is looked at next, empty at the end; take() takes it off.
+  [[nodiscard]] std::string_view peek() const;
+  const char* take();
 
   // What is left after the options. Valid once next() has answered -1.
   [[nodiscard]] std::vector<std::string> operands() const;
 
  private:
+  const Context& context_;
   std::string name_;
   std::vector<char*> arguments_;
   const char* letters_;
   const option* long_options_;
 };
+
+// Ends the program with a message where qemu-img would not take the argument of --object.
+void refuse_bad_object(const Context& context, std::string_view definition);
 
 using KeyValueList = std::vector<std::pair<std::string, std::string>>;
 

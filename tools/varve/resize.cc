@@ -10,7 +10,7 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kResizeHelp = R"(Resize the image to the new size.  Usage:
+constexpr const char* kResizeHelp = R"(Make a disk larger.  Usage:
 
   {0} resize [-f FMT | --image-opts] [--preallocation PREALLOC] [--shrink]
         [-q] FILENAME [+-]SIZE[bkKMGTPE]
@@ -58,6 +58,10 @@ bool take_preallocation(const Context& context, const std::string& name, ResizeR
   }
   context.error("Invalid preallocation mode '{}'", name);
   return false;
+}
+
+bool is_negative_number(std::string_view text) {
+  return text.size() >= 2 && text[0] == '-' && text[1] >= '0' && text[1] <= '9';
 }
 
 // False after a message.
@@ -151,21 +155,21 @@ int resize(Context& context, const ResizeRequest& request, OpenedImage& opened) 
 int run_resize(Context& context, int argc, char** argv) {
   ResizeRequest request;
   request.image.writable = true;
-  // The size comes off first, so that -1M is not taken for options.
-  std::optional<std::string> size_text;
-  if (argc >= 3) {
-    size_text = argv[--argc];
-  }
-  if (size_text && (*size_text == "-h" || *size_text == "--help")) {
-    print(kResizeHelp, context.program);
-    return 0;
-  }
-  OptionParser parser(context, "resize", argc, argv, "hf:q", kResizeLongOptions);
+  std::vector<std::string> operands;
+  // The leading '-' hands operands over in their order, as 1.
+  OptionParser parser(context, "resize", argc, argv, "-hf:q", kResizeLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
       case 'h':
         print(kResizeHelp, context.program);
         return 0;
+      case 1:
+        operands.emplace_back(parser.value());
+        // Right behind the file's name -1M is a size; elsewhere it would be options.
+        if (operands.size() == 1 && is_negative_number(parser.peek())) {
+          operands.emplace_back(parser.take());
+        }
+        break;
       case 'q':
         request.quiet = true;
         break;
@@ -184,15 +188,17 @@ int run_resize(Context& context, int argc, char** argv) {
         break;
     }
   }
-  const std::vector<std::string> operands = parser.operands();
-  if (operands.size() > 1) {
+  for (std::string& operand : parser.operands()) {
+    operands.push_back(std::move(operand));
+  }
+  if (operands.size() > 2) {
     return context.usage_error("resize", "Extra argument(s) in command line");
   }
-  if (operands.empty() || !size_text) {
+  if (operands.size() < 2) {
     return context.usage_error("resize", "Expecting image file name and size");
   }
   request.image.text = operands[0];
-  if (!check_image_opts(context, request.image) || !take_size(context, *size_text, request)) {
+  if (!check_image_opts(context, request.image) || !take_size(context, operands[1], request)) {
     return 1;
   }
   std::optional<OpenedImage> opened = open_image(context, request.image);

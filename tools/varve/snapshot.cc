@@ -15,13 +15,17 @@ namespace varve::tool {
 
 namespace {
 
-constexpr const char* kSnapshotHelp = R"(List or manipulate snapshots within image.  Usage:
+constexpr const char* kSnapshotHelp =
+    R"(Take, list, apply and delete the snapshots in an image.  Usage:
 
   {0} snapshot [-f FMT | --image-opts] [-l | -c NAME | -a NAME | -d NAME] [-U] [-q] FILENAME
-  {0} snapshot create IMAGE... --name NAME
+  {0} snapshot create IMAGE... --name NAME [--full --state FILE|-]
   {0} snapshot list IMAGE [--json]
   {0} snapshot apply|delete IMAGE NAME
   {0} snapshot rename IMAGE NAME NEW_NAME
+  {0} snapshot diff IMAGE FROM [TO] [--json]
+  {0} snapshot export IMAGE [NAME] [--from NAME] [--output FILE]
+  {0} snapshot import IMAGE [--input FILE]
   {0} snapshot read-state IMAGE NAME
 
   -l, --list                    list the snapshots (the default)
@@ -36,6 +40,8 @@ constexpr const char* kSnapshotHelp = R"(List or manipulate snapshots within ima
 Examples:
   {0} snapshot -c before-upgrade disk.qcow2
   {0} snapshot -l disk.qcow2
+
+See '{0} snapshot ACTION --help' for the options of an action.
 )";
 
 constexpr option kSnapshotLongOptions[] = {kHelpOption,
