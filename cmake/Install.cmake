@@ -17,6 +17,11 @@ if(TARGET varve_tool)
   get_target_property(is_left_out varve_tool EXCLUDE_FROM_ALL)
   if(NOT is_left_out)
     install(TARGETS varve_tool COMPONENT tools)
+    install(DIRECTORY docs/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT tools)
+    install(FILES tools/completion/varve.bash COMPONENT tools RENAME varve
+      DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+    install(FILES tools/completion/_varve COMPONENT tools
+      DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
   endif()
 endif()
 

@@ -8,7 +8,7 @@ BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev liburing
   libpugixml-dev libxxhash-dev)
 TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev)
 TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils qemu-system-x86
-  e2fsprogs
+  e2fsprogs zsh
   clang libclang-rt-dev clang-format clang-tidy valgrind rustc
   dpkg-dev)
 FULL_PACKAGES=(debootstrap fio g++-aarch64-linux-gnu)

@@ -51,7 +51,8 @@ expect_files "$runtime" 'lib/libvarve\.so\.0' 'lib/libvarve\.so\.0\.[0-9.]+'
 expect_files "$development" 'lib/libvarve\.so' 'lib/libvarve\.a' 'include/varve/image\.h' \
   'include/varve/varve\.h' 'include/varve/c/queue\.h' 'lib/pkgconfig/varve\.pc' \
   'lib/cmake/Varve/VarveConfig\.cmake' 'lib/libvarve-service\.a'
-expect_files "$tools" 'bin/varve'
+expect_files "$tools" 'bin/varve' 'share/man/man1/varve-convert\.1' \
+  'share/bash-completion/completions/varve' 'share/zsh/vendor-completions/_varve'
 [ "$(dpkg-deb -c "$runtime" | grep -vc '/$')" -eq 2 ] || fail "$runtime has more than the library"
 dpkg-deb -f "$runtime" Depends | grep -q liburing2 || fail "$runtime does not name liburing2"
 dpkg-deb -f "$development" Depends | grep -q 'libvarve0 (= ' || fail "$development has no libvarve0"
