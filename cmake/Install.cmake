@@ -1,6 +1,6 @@
 # Headers, both libraries, the CMake package and the pkg-config file; the tool, when it is built.
-# Three components: `runtime` (what a program linked with the shared library needs), `development`
-# and `tools`; cmake/Packages.cmake makes a Debian package of each.
+# Four components: `runtime` (what a program linked with the shared library needs), `development`,
+# `tools` and `nbdkit`; cmake/Packages.cmake makes a Debian package of each.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -23,6 +23,11 @@ if(TARGET varve_tool)
     install(FILES tools/completion/_varve COMPONENT tools
       DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
   endif()
+endif()
+
+if(TARGET varve_nbdkit)
+  install(TARGETS varve_nbdkit LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/nbdkit/plugins
+    COMPONENT nbdkit)
 endif()
 
 set(package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/Varve)

@@ -1,4 +1,5 @@
-# Debian packages by `cpack -G DEB` in the build folder: libvarve0, libvarve-dev, varve-tools.
+# Debian packages by `cpack -G DEB` in the build folder: libvarve0, libvarve-dev, varve-tools
+# and, where the plugin is built, nbdkit-plugin-varve.
 set(CPACK_PACKAGE_NAME varve)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_VENDOR "The Varve authors")
@@ -35,4 +36,13 @@ set(CPACK_COMPONENT_TOOLS_DESCRIPTION
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME varve-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SHLIBDEPS ON)
+
+if(TARGET varve_nbdkit)
+  list(APPEND CPACK_COMPONENTS_ALL nbdkit)
+  set(CPACK_COMPONENT_NBDKIT_DESCRIPTION "serves qcow2 disk images over NBD (plugin for nbdkit)")
+  set(CPACK_DEBIAN_NBDKIT_PACKAGE_NAME nbdkit-plugin-varve)
+  set(CPACK_DEBIAN_NBDKIT_PACKAGE_SECTION admin)
+  set(CPACK_DEBIAN_NBDKIT_PACKAGE_SHLIBDEPS ON)
+  set(CPACK_DEBIAN_NBDKIT_PACKAGE_DEPENDS nbdkit)
+endif()
 include(CPack)

@@ -45,12 +45,12 @@ build_release() {
   IFS='|' read -ra programs <<<"$LONG_PROGRAMS"
   configure_and_build build/release -DCMAKE_BUILD_TYPE=Release -DVARVE_QUICK_BUILD=ON -- \
     varve_static varve_shared varve_service varve_tool varve_load varve_micro \
-    tinyvmm c_program "${programs[@]/%/_test}"
+    tinyvmm varve_nbdkit c_program "${programs[@]/%/_test}"
 }
 
 test_release() {
   VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 run_ctest build/release \
-    -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest.*|package|quickstart)\$"
+    -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest.*|nbd.*|package|quickstart)\$"
 }
 
 part "packages" install_packages

@@ -53,6 +53,8 @@ expect_files "$development" 'lib/libvarve\.so' 'lib/libvarve\.a' 'include/varve/
   'lib/cmake/Varve/VarveConfig\.cmake' 'lib/libvarve-service\.a'
 expect_files "$tools" 'bin/varve' 'share/man/man1/varve-convert\.1' \
   'share/bash-completion/completions/varve' 'share/zsh/vendor-completions/_varve'
+expect_files "$(echo "$scratch"/debian/nbdkit-plugin-varve_*.deb)" \
+  'lib/nbdkit/plugins/nbdkit-varve-plugin\.so'
 [ "$(dpkg-deb -c "$runtime" | grep -vc '/$')" -eq 2 ] || fail "$runtime has more than the library"
 dpkg-deb -f "$runtime" Depends | grep -q liburing2 || fail "$runtime does not name liburing2"
 dpkg-deb -f "$development" Depends | grep -q 'libvarve0 (= ' || fail "$development has no libvarve0"
