@@ -1,7 +1,9 @@
-"""Linux guests under QEMU's TCG: Debian's kernel and an initramfs made here."""
+"""Linux guests under QEMU's TCG: Debian's cloud kernel and an initramfs made here."""
 
 import os
+import shutil
 import subprocess
+import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -63,11 +65,13 @@ class Initramfs:
             self.add_file(library.lstrip("/"), library)
 
     def add_modules(self, *paths):
-        """Modules by their path below modules/, in the order they are to be loaded."""
+        """Modules by their path below modules/, in the order they are to be loaded. What is not
+        there is part of the kernel."""
         for path in paths:
-            self.add_file("lib/" + os.path.basename(path),
-                          os.path.join(self.kernel, "modules", path))
-            self.modules.append(os.path.basename(path))
+            source = os.path.join(self.kernel, "modules", path)
+            if os.path.exists(source):
+                self.add_file("lib/" + os.path.basename(path), source)
+                self.modules.append(os.path.basename(path))
 
     def write(self, path, script):
         """`script` runs once the modules are loaded; the guest is switched off at its end."""
@@ -82,9 +86,66 @@ class Initramfs:
             file.write(self.entries)
 
 
-def qemu_arguments(kernel, initramfs, *more):
-    """A machine whose console is QEMU's standard output."""
-    return ["qemu-system-x86_64", "-machine", "q35,accel=tcg", "-m", "256M", "-nodefaults",
+# What a disk on virtio needs, each behind those it needs itself.
+DISK_MODULES = tuple(f"{name}.ko" for name in (
+    "drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci",
+    "drivers/block/virtio_blk"))
+
+# The initramfs's script of a guest that boots from its disk: the disk's own /sbin/init goes on.
+BOOT_FROM_DISK = """mount -t ext4 -o errors=remount-ro /dev/vda /mnt
+for folder in proc sys dev; do mount --move /$folder /mnt/$folder; done
+exec switch_root /mnt /sbin/init"""
+
+
+def write_disk(path, kernel, init, megabytes):
+    """A raw disk with an ext4 file system: busybox, and `init`, a script, as the first program."""
+    with tempfile.TemporaryDirectory(prefix="varve-guest-") as root:
+        for folder in ("bin", "sbin", "proc", "sys", "dev", "data"):
+            os.mkdir(os.path.join(root, folder))
+        shutil.copy(os.path.join(kernel, "busybox"), os.path.join(root, "bin/busybox"))
+        with open(os.path.join(root, "sbin/init"), "w", encoding="utf-8") as file:
+            file.write("#!/bin/busybox sh\n" + init)
+            os.fchmod(file.fileno(), 0o755)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, path, f"{megabytes}M"],
+                       check=True, stdout=subprocess.DEVNULL)
+
+
+def qemu_arguments(kernel, initramfs, *more, words=""):
+    """A machine whose console is QEMU's standard output; `words` reach its /proc/cmdline."""
+    return ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-m", "256M", "-nodefaults",
             "-display", "none", "-serial", "stdio", "-no-reboot",
             "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", initramfs,
-            "-append", "console=ttyS0 quiet panic=-1", *more]
+            "-append", f"console=ttyS0 quiet panic=-1 {words}", *more]
+
+
+class LinuxGuest:
+    """A running guest; its console line by line."""
+
+    def __init__(self, arguments):
+        self.lines = []
+        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def take(self, line):
+        self.lines.append(line.decode(errors="replace").strip())
+        return self.lines[-1]
+
+    def wait_for(self, beginning):
+        """The rest of the first line that begins so."""
+        for line in iter(self.process.stdout.readline, b""):
+            text = self.take(line)
+            if text.startswith(beginning):
+                return text[len(beginning):].strip()
+        raise SystemExit(f"the guest ended before '{beginning}':\n" + "\n".join(self.lines[-60:]))
+
+    def wait_for_end(self):
+        for line in self.process.stdout:
+            self.take(line)
+        self.process.wait(timeout=60)
+
+    def kill(self):
+        """As if its power were lost."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Gets Debian's kernel and a static busybox for guests under QEMU, installing nothing: the packages
-# are downloaded and unpacked below build/peers.
+# Gets Debian's cloud kernel and a static busybox for guests under QEMU, installing nothing: the
+# packages are downloaded and unpacked below build/peers.
 #
 # Usage: tests/lib/kernel.sh [FOLDER]   prints the folder: vmlinuz, modules/ and busybox.
 # Fails, saying why on standard error, where they cannot be had.
@@ -24,7 +24,7 @@ give_up() {
 command -v apt-get >/dev/null || give_up "no apt-get"
 
 fetch() {
-  image=$(apt-cache depends linux-image-amd64 2>/dev/null |
+  image=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null |
     sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -n 1)
   [ -n "$image" ] && (cd "$target/packages" &&
     apt-get -qq -o APT::Sandbox::User="$(id -un)" download "$image" busybox-static >&2)
@@ -34,7 +34,7 @@ rm -rf "$target"
 mkdir -p "$target/packages"
 # Lists that are old name packages that are gone.
 fetch || { apt-get -qq update >&2 && fetch; } ||
-  give_up "the packages linux-image-amd64 and busybox-static cannot be fetched"
+  give_up "the packages linux-image-cloud-amd64 and busybox-static cannot be fetched"
 for package in "$target"/packages/*.deb; do
   dpkg -x "$package" "$target/packages"
 done

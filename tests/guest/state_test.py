@@ -2,7 +2,7 @@
 is saved by QEMU into a stream, the stream stored by Varve and restored by QEMU, and the reverse;
 the count must go on where it stood.
 
-Usage: guest_test.py VARVE
+Usage: state_test.py VARVE
 """
 
 import json
