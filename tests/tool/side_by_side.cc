@@ -8,6 +8,7 @@
 #include <memory>
 #include <sstream>
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 namespace varve::tool {
@@ -32,6 +33,25 @@ std::string shell_quoted(const std::string& text) {
     result += c == '\'' ? std::string("'\\''") : std::string(1, c);
   }
   return result + "'";
+}
+
+FolderState state_of(const std::string& folder) {
+  FolderState found;
+  std::error_code failed;
+  std::filesystem::recursive_directory_iterator entries(folder, failed);
+  for (; !failed && entries != std::filesystem::recursive_directory_iterator();
+       entries.increment(failed)) {
+    struct stat facts {};
+    const std::string name = entries->path().string();
+    if (lstat(name.c_str(), &facts) == 0) {
+      found[name] = {facts.st_ino,
+                     facts.st_mode,
+                     static_cast<std::uint64_t>(facts.st_size),
+                     {facts.st_mtim.tv_sec, facts.st_mtim.tv_nsec},
+                     {facts.st_ctim.tv_sec, facts.st_ctim.tv_nsec}};
+    }
+  }
+  return found;
 }
 
 // The folder of a qemu-img of version 10 or later; empty when there is none.
@@ -81,18 +101,34 @@ void SideBySide::SetUp() {
   std::filesystem::create_symlink(tool_path(), ours_ + "/qemu-img");
 }
 
+bool SideBySide::copy_images(const std::string& work) {
+  // The file system writes out what is older, and then counts its blocks anew.
+  constexpr std::chrono::seconds kOldest{20};
+  const auto now = std::chrono::steady_clock::now();
+  if (!copied_.empty() && now - copied_at_ < kOldest && state_of(work) == copied_) {
+    return true;
+  }
+  const bool is_copied = run_shell("rm -rf " + shell_quoted(work) + " && cp -a --sparse=always " +
+                                   shell_quoted(images_) + " " + shell_quoted(work)) == 0;
+  copied_ = is_copied ? state_of(work) : FolderState();
+  copied_at_ = now;
+  return is_copied;
+}
+
 Outcome SideBySide::run(const std::string& script, const std::string& programs) {
   // The same path for both, so that names in messages agree.
   const std::string work = temporary_.file("work");
   const std::string output = temporary_.file("output");
   const std::string errors = temporary_.file("errors");
   Outcome outcome;
-  outcome.status =
-      run_shell("rm -rf " + shell_quoted(work) + " && cp -a --sparse=always " +
-                shell_quoted(images_) + " " + shell_quoted(work) + " && cd " + shell_quoted(work) +
-                " && QEMU=" + shell_quoted(theirs_ + "/qemu-img") +
-                " PATH=" + shell_quoted(programs) + ":\"$PATH\" bash -c " + shell_quoted(script) +
-                " >" + shell_quoted(output) + " 2>" + shell_quoted(errors) + " </dev/null");
+  if (!copy_images(work)) {
+    ADD_FAILURE() << "the images cannot be copied";
+    return outcome;
+  }
+  outcome.status = run_shell(
+      "cd " + shell_quoted(work) + " && QEMU=" + shell_quoted(theirs_ + "/qemu-img") +
+      " PATH=" + shell_quoted(programs) + ":\"$PATH\" exec bash -c " + shell_quoted(script) + " >" +
+      shell_quoted(output) + " 2>" + shell_quoted(errors) + " </dev/null");
   outcome.output = read_text(output);
   outcome.errors = read_text(errors);
   return outcome;
@@ -110,6 +146,7 @@ void SideBySide::prepare(const std::string& script) {
         << script;
   }
   images_ = folder->path();
+  copied_.clear();
 }
 
 Outcome SideBySide::run_ours(const std::string& script) {

@@ -5,6 +5,9 @@
 // skip what needs it: its words have changed from version to version.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +23,17 @@ struct Outcome {
   int status = -1;
   friend bool operator==(const Outcome&, const Outcome&) = default;
 };
+
+// What of every file in a folder tells of a change.
+struct FileState {
+  std::uint64_t inode = 0;
+  std::uint64_t mode = 0;
+  std::uint64_t size = 0;
+  std::int64_t written[2] = {};  // Seconds and nanoseconds.
+  std::int64_t changed[2] = {};
+  friend bool operator==(const FileState&, const FileState&) = default;
+};
+using FolderState = std::map<std::string, FileState>;
 
 // A folder with images in it, and the two programs to run there.
 class SideBySide : public ::testing::Test {
@@ -46,7 +60,12 @@ class SideBySide : public ::testing::Test {
 
  private:
   [[nodiscard]] Outcome run(const std::string& script, const std::string& programs);
+  // A copy of the images in `work`, made anew when a script has changed it.
+  [[nodiscard]] bool copy_images(const std::string& work);
+
   model::TemporaryFolder temporary_;
+  FolderState copied_;
+  std::chrono::steady_clock::time_point copied_at_;
   std::string images_;
   std::string ours_;    // Folder with the tool as qemu-img.
   std::string theirs_;  // Folder with QEMU's.
