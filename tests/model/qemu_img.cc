@@ -1,35 +1,53 @@
 #include "model/qemu_img.h"
 
 #include <array>
-#include <cstdio>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
+#include <fcntl.h>
+#include <spawn.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 namespace varve::model {
 
 CommandResult run_command(const std::vector<std::string>& arguments) {
-  std::string line = "exec ";  // The shell itself becomes the program.
-  for (const std::string& argument : arguments) {
-    line += "'";
-    for (const char c : argument) {
-      line += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    }
-    line += "' ";
+  std::vector<std::string> words = arguments;
+  std::vector<char*> pointers;
+  for (std::string& word : words) {
+    pointers.push_back(word.data());
   }
+  pointers.push_back(nullptr);
   CommandResult result;
-  std::FILE* pipe = popen((line + "2>&1 </dev/null").c_str(), "r");
-  if (pipe == nullptr) {
+  std::array<int, 2> ends{};
+  if (words.empty() || pipe2(ends.data(), O_CLOEXEC) != 0) {
     return result;
   }
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
+  pid_t child = -1;
+  const bool runs =
+      posix_spawnp(&child, pointers[0], &actions, nullptr, pointers.data(), environ) == 0;
+  posix_spawn_file_actions_destroy(&actions);
+  close(ends[1]);
   std::array<char, 4096> chunk{};
-  while (std::fgets(chunk.data(), static_cast<int>(chunk.size()), pipe) != nullptr) {
-    result.output += chunk.data();
+  for (ssize_t length = 0; runs && (length = read(ends[0], chunk.data(), chunk.size())) != 0;) {
+    if (length > 0) {
+      result.output.append(chunk.data(), static_cast<std::size_t>(length));
+    } else if (errno != EINTR) {
+      break;
+    }
   }
-  const int status = pclose(pipe);
-  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  close(ends[0]);
+  int status = 0;
+  if (runs && waitpid(child, &status, 0) == child && WIFEXITED(status)) {
+    result.status = WEXITSTATUS(status);
+  }
   return result;
 }
 
