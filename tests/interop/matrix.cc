@@ -1,6 +1,10 @@
 #include "interop/matrix.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/units.h"
+#include "sim/random.h"
 
 namespace varve::interop {
 namespace {
@@ -32,11 +36,40 @@ std::string size_name(std::uint64_t bytes) {
   return bytes >= kKiB ? std::to_string(bytes / kKiB) + "K" : std::to_string(bytes);
 }
 
+constexpr std::uint32_t kVersions[] = {2, 3};
+constexpr std::uint32_t kClusters[] = {512, 4096, 65536, 2u << 20};
+constexpr std::uint32_t kBits[] = {1, 16, 64};
+
+template <class Values, class Value>
+std::size_t place_in(const Values& values, Value value) {
+  return static_cast<std::size_t>(std::ranges::find(values, value) - std::begin(values));
+}
+
+// Cases that differ in one value follow each other: parts take turns whatever is held fixed.
+std::size_t place_of(const Case& example) {
+  return place_in(kVersions, example.version) + place_in(kClusters, example.cluster_bytes) +
+         place_in(kBits, example.refcount_bits) + place_in(kKinds, example.kind);
+}
+
+const char* change_name(Change change) {
+  switch (change) {
+    case Change::writes:
+      return "writes";
+    case Change::discards:
+      return "discards";
+    case Change::zeros:
+      return "zeros";
+    case Change::growth:
+      return "growth";
+  }
+  return "";
+}
+
 std::vector<Case> every_case() {
   std::vector<Case> cases;
-  for (const std::uint32_t version : {2u, 3u}) {
-    for (const std::uint32_t cluster : {512u, 4096u, 65536u, 2u << 20}) {
-      for (const std::uint32_t bits : {1u, 16u, 64u}) {
+  for (const std::uint32_t version : kVersions) {
+    for (const std::uint32_t cluster : kClusters) {
+      for (const std::uint32_t bits : kBits) {
         for (const Kind kind : kKinds) {
           cases.push_back({version, cluster, bits, kind});
         }
@@ -74,6 +107,39 @@ std::string name_of(const Case& example) {
 
 void PrintTo(const Case& example, std::ostream* out) {
   *out << name_of(example);
+}
+
+std::string name_of(const ChangedCase& changed) {
+  return name_of(changed.example) + "_" + change_name(changed.change);
+}
+
+void PrintTo(const ChangedCase& changed, std::ostream* out) {
+  *out << name_of(changed);
+}
+
+std::size_t part_count() {
+  return std::max<std::size_t>(sim::environment_number("VARVE_INTEROP_SHARE", 1), 1);
+}
+
+std::vector<Case> part_of_cases(const std::vector<Case>& cases, std::size_t turn,
+                                std::size_t parts) {
+  std::vector<Case> part;
+  std::ranges::copy_if(cases, std::back_inserter(part), [&](const Case& example) {
+    return (place_of(example) + turn) % parts == 0;
+  });
+  return part;
+}
+
+std::vector<ChangedCase> part_of_changes(std::size_t turn, std::size_t parts) {
+  std::vector<ChangedCase> part;
+  for (const Case& example : legal_cases()) {
+    for (const Change change : kChanges) {
+      if ((place_of(example) + place_in(kChanges, change) + turn) % parts == 0) {
+        part.push_back({example, change});
+      }
+    }
+  }
+  return part;
 }
 
 std::vector<std::string> illegal_options(const Case& example) {

@@ -41,6 +41,27 @@ void PrintTo(const Case& example, std::ostream* out);
 [[nodiscard]] std::vector<Case> legal_cases();
 [[nodiscard]] std::vector<Case> illegal_cases();
 
+// What is done to an image before the other program looks at it.
+enum class Change : std::uint8_t { writes, discards, zeros, growth };
+inline constexpr Change kChanges[] = {Change::writes, Change::discards, Change::zeros,
+                                      Change::growth};
+struct ChangedCase {
+  Case example;
+  Change change = Change::writes;
+};
+// "v3_64K_rc16_plain_growth"
+[[nodiscard]] std::string name_of(const ChangedCase& changed);
+void PrintTo(const ChangedCase& changed, std::ostream* out);
+
+// The matrix dealt out into parts, of which every one holds every version, cluster size, width,
+// kind and change, and nearly every pair of them. VARVE_INTEROP_SHARE says into how many (1 unless
+// set); `turn` counts them.
+[[nodiscard]] std::size_t part_count();
+[[nodiscard]] std::vector<Case> part_of_cases(const std::vector<Case>& cases, std::size_t turn,
+                                              std::size_t parts = part_count());
+[[nodiscard]] std::vector<ChangedCase> part_of_changes(std::size_t turn,
+                                                       std::size_t parts = part_count());
+
 // The same image in the words of either program. `backing` and `data_file` are names beside it.
 [[nodiscard]] CreateOptions create_options(const Case& example, const std::string& backing,
                                            const std::string& data_file);

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "sim/random.h"
+
 namespace varve::interop {
 namespace {
 
@@ -26,6 +28,14 @@ std::vector<Peer> find_peers() {
 const std::vector<Peer>& peers() {
   static const std::vector<Peer> kPeers = find_peers();
   return kPeers;
+}
+
+std::size_t turn_of(const std::string& name, std::size_t count) {
+  std::uint64_t hash = 0;
+  for (const char letter : name) {
+    hash = sim::Random::mix(hash * 31 + static_cast<unsigned char>(letter) + 1);
+  }
+  return static_cast<std::size_t>(hash % count);
 }
 
 }  // namespace varve::interop

@@ -35,4 +35,7 @@ class Peer {
 // Those that run here; looked up once.
 [[nodiscard]] const std::vector<Peer>& peers();
 
+// Whose turn a test of this name is, of so many; always the same.
+[[nodiscard]] std::size_t turn_of(const std::string& name, std::size_t count);
+
 }  // namespace varve::interop

@@ -43,9 +43,12 @@ std::vector<std::byte> pattern_of(unsigned seed) {
 
 std::vector<std::byte> filled(unsigned seed, std::uint64_t length) {
   const std::vector<std::byte> pattern = pattern_of(seed);
-  std::vector<std::byte> bytes(length);
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    bytes[i] = pattern[i % kPatternBytes];
+  std::vector<std::byte> bytes;
+  bytes.reserve(length);
+  while (bytes.size() < length) {
+    const std::size_t count = std::min<std::size_t>(pattern.size(), length - bytes.size());
+    bytes.insert(bytes.end(), pattern.begin(),
+                 pattern.begin() + static_cast<std::ptrdiff_t>(count));
   }
   return bytes;
 }
@@ -139,6 +142,20 @@ Script grow_script(const Case& example, Actor) {
                                      {Action::write, larger + 100, 100, 6},
                                      {Action::zero, 0, c},
                                  };
+}
+
+Script script_of(const ChangedCase& changed, Actor actor) {
+  switch (changed.change) {
+    case Change::writes:
+      return write_script(changed.example, actor);
+    case Change::discards:
+      return discard_script(changed.example, actor);
+    case Change::zeros:
+      return zero_script(changed.example, actor);
+    case Change::growth:
+      return grow_script(changed.example, actor);
+  }
+  return {};
 }
 
 Content backing_content(const Case& example) {

@@ -46,6 +46,8 @@ enum class Actor : std::uint8_t { varve, qemu };
 [[nodiscard]] Script zero_script(const Case& example, Actor actor);
 [[nodiscard]] Script grow_script(const Case& example, Actor actor);
 
+[[nodiscard]] Script script_of(const ChangedCase& changed, Actor actor);
+
 using Content = std::vector<std::byte>;
 [[nodiscard]] Content backing_content(const Case& example);
 [[nodiscard]] Content new_content(const Case& example);

@@ -176,9 +176,9 @@ void tell(Workbench& bench, Story& story, Hand& first, Hand& second, const Peer&
 
 const auto kNameCase = [](const auto& parameter) { return name_of(parameter.param); };
 
-class Snapshots : public ::testing::TestWithParam<Case> {};
+class SnapshotsByQemu : public ::testing::TestWithParam<Case> {};
 
-TEST_P(Snapshots, ByQemuThenByVarve) {
+TEST_P(SnapshotsByQemu, ThenByVarve) {
   VARVE_NEED_PEERS();
   Workbench bench(GetParam());
   bench.create_by(peers().front());
@@ -188,7 +188,9 @@ TEST_P(Snapshots, ByQemuThenByVarve) {
   tell(bench, story, qemu, varve, peers().front());
 }
 
-TEST_P(Snapshots, ByVarveThenByQemu) {
+class SnapshotsByVarve : public ::testing::TestWithParam<Case> {};
+
+TEST_P(SnapshotsByVarve, ThenByQemu) {
   VARVE_NEED_PEERS();
   Workbench bench(GetParam());
   bench.create_by_varve();
@@ -198,7 +200,11 @@ TEST_P(Snapshots, ByVarveThenByQemu) {
   tell(bench, story, varve, qemu, peers().back());
 }
 
-INSTANTIATE_TEST_SUITE_P(Matrix, Snapshots, ::testing::ValuesIn(cases(true)), kNameCase);
+// Another share for either direction: of two every case goes one way.
+INSTANTIATE_TEST_SUITE_P(Matrix, SnapshotsByQemu,
+                         ::testing::ValuesIn(part_of_cases(cases(true), 0)), kNameCase);
+INSTANTIATE_TEST_SUITE_P(Matrix, SnapshotsByVarve,
+                         ::testing::ValuesIn(part_of_cases(cases(true), 1)), kNameCase);
 
 class NoSnapshots : public ::testing::TestWithParam<Case> {};
 
@@ -232,7 +238,8 @@ TEST_P(NoSnapshots, AreRefusedByBoth) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Matrix, NoSnapshots, ::testing::ValuesIn(cases(false)), kNameCase);
+INSTANTIATE_TEST_SUITE_P(Matrix, NoSnapshots, ::testing::ValuesIn(part_of_cases(cases(false), 0)),
+                         kNameCase);
 
 }  // namespace
 }  // namespace varve::interop

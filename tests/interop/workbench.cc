@@ -168,10 +168,12 @@ void Workbench::expect_content(Image& image, const Content& content, std::string
   ASSERT_EQ(image.size(), content.size()) << what;
   Content read(content.size());
   VARVE_EXPECT_OK(image.read(0, read));
+  if (read == content) {
+    return;
+  }
   const auto [wrong, right] = std::ranges::mismatch(read, content);
-  EXPECT_TRUE(wrong == read.end())
-      << what << " differs from the model at " << wrong - read.begin() << ": "
-      << std::to_integer<int>(*wrong) << " instead of " << std::to_integer<int>(*right);
+  ADD_FAILURE() << what << " differs from the model at " << wrong - read.begin() << ": "
+                << std::to_integer<int>(*wrong) << " instead of " << std::to_integer<int>(*right);
 }
 
 void Workbench::expect_clean(Image& image) {
