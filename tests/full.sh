@@ -48,11 +48,10 @@ if [ -f build/qemu10.path ]; then
   VARVE_QEMU10=$(cat build/qemu10.path)
   export VARVE_QEMU10
 fi
-# What tests/run.sh leaves out of its release part, and the sources one by one.
-part "build, release, the rest" configure_and_build build/release -DCMAKE_BUILD_TYPE=Release \
+# All that tests/run.sh runs a share of or not at all, and the sources one by one.
+part "build, release" configure_and_build build/release -DCMAKE_BUILD_TYPE=Release \
   -DVARVE_QUICK_BUILD=OFF
-part "tests, release, the rest" run_ctest build/release \
-  -E "^($LONG_PROGRAMS)(_[0-9]+)?\$|^tidy\\."
+part "tests, release" run_ctest build/release -E '^tidy\.'
 export VARVE_TIDY_ALONE=1
 part "tidy, file by file" run_ctest build/release -R '^tidy\.(headers|clang-tidy)$' --timeout 3600
 build_and_test "clang, release" build/clang "${clang[@]}" -DCMAKE_BUILD_TYPE=Release

@@ -25,18 +25,21 @@ find_qemu10() {
   fi
 }
 
-# Two builds share the work. The sanitized one runs everything that is no peer's work, of the long
-# programs a share; the release one runs the long programs whole, where they are ten times faster,
-# and what counts, packages or looks at the text. tests/full.sh runs all of it in both.
+# Two builds share the work. The sanitized one runs everything that is no peer's work and measures
+# nothing, of the long programs a share; the release one runs a larger share of the long programs,
+# ten times faster, and what counts, measures, packages or looks at the text. A share is spread over
+# all options, geometries and scenarios. tests/full.sh runs all of it whole in both.
 # clang compiles sanitized code in two thirds of g++'s time, and so both compilers see every change.
 build_sanitized() {
   configure_and_build build/sanitize -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=Debug \
-    -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DVARVE_SANITIZE=address,undefined -DVARVE_QUICK_BUILD=ON
+    -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DVARVE_SANITIZE=address,undefined -DVARVE_QUICK_BUILD=ON \
+    -DVARVE_BUILD_BENCH=OFF
 }
 
 test_sanitized() {
-  VARVE_MODEL_OPERATIONS=800 VARVE_EXHAUSTIVE_LENGTH=2 VARVE_FAULT_RUNS=3 \
-    VARVE_ALLOCATION_RUNS=3 VARVE_TRANSFER_RUNS=3 VARVE_CRASH_LIBRARY=4 VARVE_FIELD_SHARE=8 \
+  VARVE_MODEL_OPERATIONS=800 VARVE_EXHAUSTIVE_LENGTH=2 VARVE_SCENARIO_SHARE=3 \
+    VARVE_FAULT_RUNS=4 VARVE_ALLOCATION_RUNS=4 VARVE_TRANSFER_RUNS=3 VARVE_CRASH_LIBRARY=4 \
+    VARVE_FIELD_SHARE=8 \
     run_ctest build/sanitize -E '^(interop_.*|(tool|tool_io)_[234]|guest[._].*)$'
 }
 
@@ -49,7 +52,8 @@ build_release() {
 }
 
 test_release() {
-  VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 run_ctest build/release \
+  VARVE_INTEROP_SHARE=2 VARVE_SCENARIO_SHARE=2 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
+    run_ctest build/release \
     -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest.*|nbd.*|package|quickstart)\$"
 }
 

@@ -3,7 +3,8 @@
 // each scenario runs once to count the library's allocations, then again with number i failing,
 // once and from then on (model/fault_run.h).
 //
-// VARVE_ALLOCATION_RUNS bounds the runs per case (0: all); VARVE_SEED chooses them.
+// VARVE_ALLOCATION_RUNS bounds the runs per case (0: all), VARVE_SCENARIO_SHARE thins out the
+// cases; VARVE_SEED chooses the runs.
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -82,7 +83,8 @@ TEST_P(AllocationFailures, LeaveAWholeImage) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, AllocationFailures, testing::ValuesIn(scenario_cases()),
+INSTANTIATE_TEST_SUITE_P(Scenarios, AllocationFailures,
+                         testing::ValuesIn(part_of_scenario_cases(1)),
                          [](const testing::TestParamInfo<ScenarioCase>& parameter) {
                            return parameter.param.name();
                          });

@@ -3,8 +3,10 @@
 // scenario runs once to count its I/O, then again with I/O number i failing, for each kind of
 // failure (model/fault_run.h). Interrupted and short transfers belong to lib/io: tests/io.
 //
-// VARVE_FAULT_RUNS bounds the runs per case (0: every index and kind); VARVE_SEED chooses them.
+// VARVE_FAULT_RUNS bounds the runs per case (0: every index and kind), VARVE_SCENARIO_SHARE thins
+// out the cases; VARVE_SEED chooses the runs.
 #include <algorithm>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -128,10 +130,33 @@ TEST(BitmapFaults, AMarkThatFailedButHappenedIsMadeDurableFirst) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, Faults, testing::ValuesIn(scenario_cases()),
+INSTANTIATE_TEST_SUITE_P(Scenarios, Faults, testing::ValuesIn(part_of_scenario_cases(0)),
                          [](const testing::TestParamInfo<ScenarioCase>& parameter) {
                            return parameter.param.name();
                          });
+
+std::set<std::string> names_of(const std::vector<ScenarioCase>& cases) {
+  std::set<std::string> names;
+  for (const ScenarioCase& parameter : cases) {
+    names.insert("scenario " + parameter.scenario.name);
+    names.insert("geometry " + parameter.geometry.name);
+  }
+  return names;
+}
+
+TEST(Parts, HoldEveryScenarioAndGeometryAndTogetherAllCases) {
+  for (std::size_t parts = 1; parts <= 4; ++parts) {
+    std::set<std::string> seen;
+    for (std::size_t turn = 0; turn < parts; ++turn) {
+      const std::vector<ScenarioCase> part = part_of_scenario_cases(turn, parts);
+      EXPECT_EQ(names_of(part), names_of(scenario_cases())) << turn << " of " << parts;
+      for (const ScenarioCase& parameter : part) {
+        seen.insert(parameter.name());
+      }
+    }
+    EXPECT_EQ(seen.size(), scenario_cases().size()) << parts;
+  }
+}
 
 }  // namespace
 }  // namespace varve::model

@@ -3,7 +3,7 @@
 
 JOBS=$(nproc)
 
-# Test programs that tests/run.sh runs whole in the release build.
+# Test programs that tests/run.sh runs in the release build.
 LONG_PROGRAMS='crash|fault|image|interop|kill|model|tool|tool_io'
 
 # configure_and_build FOLDER [CMAKE_OPTION...] [-- TARGET...]; without targets everything.

@@ -1,7 +1,11 @@
 #include "model/scenarios.h"
 
+#include <algorithm>
+#include <map>
+
 #include "base/units.h"
 #include "model/qemu_img.h"
+#include "sim/random.h"
 
 namespace varve::model {
 
@@ -387,6 +391,27 @@ std::vector<ScenarioCase> scenario_cases() {
     }
   }
   return cases;
+}
+
+std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn) {
+  const std::uint64_t parts = sim::environment_number("VARVE_SCENARIO_SHARE", 1);
+  return part_of_scenario_cases(turn, std::max<std::size_t>(parts, 1));
+}
+
+std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn, std::size_t parts) {
+  std::map<std::string, std::vector<ScenarioCase>> by_scenario;
+  for (ScenarioCase& parameter : scenario_cases()) {
+    by_scenario[parameter.scenario.name].push_back(std::move(parameter));
+  }
+  std::vector<ScenarioCase> part;
+  for (auto& [name, cases] : by_scenario) {
+    // A scenario of few geometries is in every part with one of them.
+    const std::size_t step = std::min(parts, cases.size());
+    for (std::size_t place = turn++ % step; place < cases.size(); place += step) {
+      part.push_back(std::move(cases[place]));
+    }
+  }
+  return part;
 }
 
 }  // namespace varve::model

@@ -92,6 +92,10 @@ struct ScenarioCase {
   [[nodiscard]] std::string name() const { return scenario.name + "_" + geometry.name; }
 };
 [[nodiscard]] std::vector<ScenarioCase> scenario_cases();
+// The cases dealt out into parts, of which (up to four) every one holds every scenario and
+// geometry. VARVE_SCENARIO_SHARE says into how many (1 unless set); `turn` counts them.
+[[nodiscard]] std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn);
+[[nodiscard]] std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn, std::size_t parts);
 inline std::ostream& operator<<(std::ostream& stream, const ScenarioCase& parameter) {
   return stream << parameter.name();
 }
