@@ -1,6 +1,7 @@
 # Headers, both libraries, the CMake package and the pkg-config file; the tool, when it is built.
-# Four components: `runtime` (what a program linked with the shared library needs), `development`,
-# `tools` and `nbdkit`; cmake/Packages.cmake makes a Debian package of each.
+# Five components: `runtime` (what a program linked with the shared library needs), `service` (and
+# with the services'), `development`, `tools` and `nbdkit`; cmake/Packages.cmake makes a Debian
+# package of each.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -10,6 +11,8 @@ install(TARGETS varve_shared EXPORT VarveTargets LIBRARY COMPONENT runtime
 # An export of its own: only programs that ask for the component need pugixml.
 if(TARGET varve_service)
   install(TARGETS varve_service EXPORT VarveServiceTargets COMPONENT development)
+  install(TARGETS varve_service_shared EXPORT VarveServiceTargets LIBRARY COMPONENT service
+    NAMELINK_COMPONENT development)
 endif()
 install(DIRECTORY include/varve DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
   FILES_MATCHING PATTERN "*.h")
@@ -49,9 +52,15 @@ install(FILES ${PROJECT_BINARY_DIR}/package/VarveConfig.cmake
 # The prefix is found from the file's own place, so an installed tree can be moved.
 file(RELATIVE_PATH VARVE_PREFIX_FROM_PC /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" VARVE_PREFIX_FROM_PC "${VARVE_PREFIX_FROM_PC}")
-configure_file(cmake/varve.pc.in ${PROJECT_BINARY_DIR}/package/varve.pc @ONLY)
-install(FILES ${PROJECT_BINARY_DIR}/package/varve.pc
-  DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+set(package_names varve)
+if(TARGET varve_service)
+  list(APPEND package_names varve-service)
+endif()
+foreach(name ${package_names})
+  configure_file(cmake/${name}.pc.in ${PROJECT_BINARY_DIR}/package/${name}.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/package/${name}.pc
+    DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+endforeach()
 
 if(PROJECT_IS_TOP_LEVEL)
   include(cmake/Packages.cmake)

@@ -1,5 +1,5 @@
-# Debian packages by `cpack -G DEB` in the build folder: libvarve0, libvarve-dev, varve-tools
-# and, where the plugin is built, nbdkit-plugin-varve.
+# Debian packages by `cpack -G DEB` in the build folder: libvarve0, libvarve-dev, varve-tools and,
+# where they are built, libvarve-service0 and nbdkit-plugin-varve.
 set(CPACK_PACKAGE_NAME varve)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_VENDOR "The Varve authors")
@@ -37,6 +37,20 @@ set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME varve-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION utils)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SHLIBDEPS ON)
 
+if(TARGET varve_service)
+  list(APPEND CPACK_COMPONENTS_ALL service)
+  set(CPACK_COMPONENT_SERVICE_DESCRIPTION "Hyper-V's snapshot services over Varve's (library)")
+  set(CPACK_DEBIAN_SERVICE_PACKAGE_NAME libvarve-service${PROJECT_VERSION_MAJOR})
+  set(CPACK_DEBIAN_SERVICE_PACKAGE_SECTION libs)
+  set(CPACK_DEBIAN_SERVICE_PACKAGE_SHLIBDEPS ON)
+  # The two libraries meet in C++, where versions are not mixed.
+  set(CPACK_DEBIAN_SERVICE_PACKAGE_DEPENDS "libvarve${PROJECT_VERSION_MAJOR} (= \
+${PROJECT_VERSION})")
+  set(CPACK_DEBIAN_SERVICE_PACKAGE_GENERATE_SHLIBS ON)
+  set(CPACK_DEBIAN_SERVICE_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
+  string(APPEND CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
+    ", libvarve-service${PROJECT_VERSION_MAJOR} (= ${PROJECT_VERSION})")
+endif()
 if(TARGET varve_nbdkit)
   list(APPEND CPACK_COMPONENTS_ALL nbdkit)
   set(CPACK_COMPONENT_NBDKIT_DESCRIPTION "serves qcow2 disk images over NBD (plugin for nbdkit)")

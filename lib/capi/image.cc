@@ -1,3 +1,5 @@
+#include "capi/image.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 #include <varve/create.h>
@@ -95,35 +97,8 @@ struct Opening {
 Result<Opening> opening(const varve_open_options* given) {
   Opening opening;
   opening.given = VARVE_TRY(read_struct(given, "varve_open_options"));
-  const varve_open_options& from = opening.given;
-  VARVE_TRY(check_flags(from.flags, kOpenFlags, "varve_open_options.flags"));
-  const auto has = [&](uint32_t flag) { return (from.flags & flag) != 0; };
-  OpenOptions& wanted = opening.options;
-  wanted.format = VARVE_TRY(format_of(from.format, "varve_open_options.format"));
-  wanted.writable = has(VARVE_OPEN_WRITABLE);
-  wanted.lock = !has(VARVE_OPEN_NO_LOCK);
-  wanted.force_share = has(VARVE_OPEN_FORCE_SHARE);
-  wanted.file.direct = has(VARVE_OPEN_DIRECT);
-  wanted.file.fsync = !has(VARVE_OPEN_NO_FSYNC);
-  wanted.discard = has(VARVE_OPEN_UNMAP) ? DiscardMode::unmap : DiscardMode::ignore;
-  wanted.measure_latency = has(VARVE_OPEN_MEASURE_LATENCY);
-  wanted.open_backing = !has(VARVE_OPEN_NO_BACKING);
-  wanted.open_data_file = !has(VARVE_OPEN_NO_DATA_FILE);
-  wanted.allow_corrupt = has(VARVE_OPEN_ALLOW_CORRUPT);
-  if (has(VARVE_OPEN_BACKING_RAW)) {
-    wanted.backing_format = Format::raw;
-  } else if (has(VARVE_OPEN_BACKING_QCOW2)) {
-    wanted.backing_format = Format::qcow2;
-  }
-  if (from.backing_override != nullptr) {
-    wanted.backing_override = from.backing_override;
-  }
-  wanted.l2_cache_bytes = value_or<std::size_t>(from.l2_cache_bytes, wanted.l2_cache_bytes);
-  wanted.refcount_cache_bytes =
-      value_or<std::size_t>(from.refcount_cache_bytes, wanted.refcount_cache_bytes);
-  wanted.operations_max = value_or(from.operations_max, wanted.operations_max);
-  wanted.chain_depth_max = value_or(from.chain_depth_max, wanted.chain_depth_max);
-  opening.directory = text_or_empty(from.directory);
+  opening.options = VARVE_TRY(open_options(opening.given));
+  opening.directory = text_or_empty(opening.given.directory);
   return opening;
 }
 
@@ -149,6 +124,37 @@ varve_code on_image(varve_image* image, varve_error* error, Body body) noexcept 
 }
 
 }  // namespace
+
+Result<OpenOptions> varve::capi::open_options(const varve_open_options& from) {
+  VARVE_TRY(check_flags(from.flags, kOpenFlags, "varve_open_options.flags"));
+  const auto has = [&](uint32_t flag) { return (from.flags & flag) != 0; };
+  OpenOptions wanted;
+  wanted.format = VARVE_TRY(format_of(from.format, "varve_open_options.format"));
+  wanted.writable = has(VARVE_OPEN_WRITABLE);
+  wanted.lock = !has(VARVE_OPEN_NO_LOCK);
+  wanted.force_share = has(VARVE_OPEN_FORCE_SHARE);
+  wanted.file.direct = has(VARVE_OPEN_DIRECT);
+  wanted.file.fsync = !has(VARVE_OPEN_NO_FSYNC);
+  wanted.discard = has(VARVE_OPEN_UNMAP) ? DiscardMode::unmap : DiscardMode::ignore;
+  wanted.measure_latency = has(VARVE_OPEN_MEASURE_LATENCY);
+  wanted.open_backing = !has(VARVE_OPEN_NO_BACKING);
+  wanted.open_data_file = !has(VARVE_OPEN_NO_DATA_FILE);
+  wanted.allow_corrupt = has(VARVE_OPEN_ALLOW_CORRUPT);
+  if (has(VARVE_OPEN_BACKING_RAW)) {
+    wanted.backing_format = Format::raw;
+  } else if (has(VARVE_OPEN_BACKING_QCOW2)) {
+    wanted.backing_format = Format::qcow2;
+  }
+  if (from.backing_override != nullptr) {
+    wanted.backing_override = from.backing_override;
+  }
+  wanted.l2_cache_bytes = value_or<std::size_t>(from.l2_cache_bytes, wanted.l2_cache_bytes);
+  wanted.refcount_cache_bytes =
+      value_or<std::size_t>(from.refcount_cache_bytes, wanted.refcount_cache_bytes);
+  wanted.operations_max = value_or(from.operations_max, wanted.operations_max);
+  wanted.chain_depth_max = value_or(from.chain_depth_max, wanted.chain_depth_max);
+  return wanted;
+}
 
 varve_code varve_image_create(varve_engine* engine, const char* path,
                               const varve_create_options* options, varve_error* error) {

@@ -4,9 +4,9 @@
 Goal: a function that disappears, a struct or constant that changes, a function that moves to
 another version node is found. Method: the headers are read, a program made from them prints what
 the compiler makes of every struct and constant, the library is asked for its symbols, and all is
-compared with abi.list, line by line. The C program must use every function.
+compared with the node's list, line by line. The C program must use every function.
 
-Usage: abi_test.py LIBRARY C_PROGRAM COMPILER [--update]
+Usage: abi_test.py NODE LIBRARY C_PROGRAM COMPILER [--update]
 """
 
 import difflib
@@ -18,12 +18,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 INCLUDE = HERE.parents[1] / "include"
-LIST = HERE / "abi.list"
-NODE = "VARVE_0"
+# Of each version node: the list, the header a program includes, and whether a header is of it.
+NODES = {"VARVE_0": ("abi.list", "varve/varve.h", lambda name: name != "service.h"),
+         "VARVE_SERVICE_0": ("abi_service.list", "varve/c/service.h",
+                             lambda name: name == "service.h")}
 
 
-def header_text():
-    text = "\n".join(p.read_text() for p in sorted((INCLUDE / "varve/c").glob("*.h")))
+def header_text(is_of_node):
+    text = "\n".join(p.read_text() for p in sorted((INCLUDE / "varve/c").glob("*.h"))
+                     if is_of_node(p.name))
     return re.sub(r"//[^\n]*", "", text)
 
 
@@ -54,7 +57,7 @@ def constants(text):
         yield from re.findall(r"\b(VARVE_\w+)\s*=", match.group(1))
 
 
-def facts(text, compiler):
+def facts(text, header, compiler):
     """What the compiler says of structs and constants."""
     lines = []
     for name, fields in structs(text):
@@ -64,7 +67,7 @@ def facts(text, compiler):
                          f"offsetof({name}, {field}), sizeof((({name}*)0)->{field}));")
     for name in constants(text):
         lines.append(f'  printf("constant {name} %lld\\n", (long long){name});')
-    source = ("#include <stddef.h>\n#include <stdio.h>\n#include <varve/varve.h>\n"
+    source = (f"#include <stddef.h>\n#include <stdio.h>\n#include <{header}>\n"
               "int main(void) {\n" + "\n".join(lines) + "\n}\n")
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "facts"
@@ -87,21 +90,23 @@ def used(program):
 
 
 def main():
-    library, program, compiler = sys.argv[1:4]
-    text = header_text()
+    node, library, program, compiler = sys.argv[1:5]
+    list_name, header, is_of_node = NODES[node]
+    text = header_text(is_of_node)
     declared = dict(functions(text))
     symbols = exported(library)
     problems = [f"{name} is declared and not exported" for name in declared.keys() - symbols.keys()]
     problems += [f"{name} is exported and not declared"
                  for name in symbols.keys() - declared.keys()]
-    problems += [f"{name} has the version {node}" for name, node in symbols.items() if node != NODE]
+    problems += [f"{name} has the version {version}" for name, version in symbols.items()
+                 if version != node]
     problems += [f"{name} is not used by the C program" for name in declared.keys() - used(program)]
     found = sorted([f"function {prototype}" for prototype in declared.values()]
-                   + list(callback_types(text))) + facts(text, compiler)
+                   + list(callback_types(text))) + facts(text, header, compiler)
     if "--update" in sys.argv:
-        LIST.write_text("\n".join(found) + "\n")
-    known = LIST.read_text().splitlines()
-    problems += [line for line in difflib.unified_diff(known, found, "abi.list", "now", lineterm="",
+        (HERE / list_name).write_text("\n".join(found) + "\n")
+    known = (HERE / list_name).read_text().splitlines()
+    problems += [line for line in difflib.unified_diff(known, found, list_name, "now", lineterm="",
                                                        n=0)]
     for problem in problems:
         print(problem)

@@ -50,7 +50,10 @@ tools=$(echo "$scratch"/debian/varve-tools_*.deb)
 expect_files "$runtime" 'lib/libvarve\.so\.0' 'lib/libvarve\.so\.0\.[0-9.]+'
 expect_files "$development" 'lib/libvarve\.so' 'lib/libvarve\.a' 'include/varve/image\.h' \
   'include/varve/varve\.h' 'include/varve/c/queue\.h' 'lib/pkgconfig/varve\.pc' \
-  'lib/cmake/Varve/VarveConfig\.cmake' 'lib/libvarve-service\.a'
+  'lib/cmake/Varve/VarveConfig\.cmake' 'lib/libvarve-service\.a' \
+  'lib/libvarve-service\.so' 'lib/pkgconfig/varve-service\.pc'
+service=$(echo "$scratch"/debian/libvarve-service0_*.deb)
+expect_files "$service" 'lib/libvarve-service\.so\.0' 'lib/libvarve-service\.so\.0\.[0-9.]+'
 expect_files "$tools" 'bin/varve' 'share/man/man1/varve-convert\.1' \
   'share/bash-completion/completions/varve' 'share/zsh/vendor-completions/_varve'
 expect_files "$(echo "$scratch"/debian/nbdkit-plugin-varve_*.deb)" \
@@ -58,9 +61,10 @@ expect_files "$(echo "$scratch"/debian/nbdkit-plugin-varve_*.deb)" \
 [ "$(dpkg-deb -c "$runtime" | grep -vc '/$')" -eq 2 ] || fail "$runtime has more than the library"
 dpkg-deb -f "$runtime" Depends | grep -q liburing2 || fail "$runtime does not name liburing2"
 dpkg-deb -f "$development" Depends | grep -q 'libvarve0 (= ' || fail "$development has no libvarve0"
+dpkg-deb -f "$service" Depends | grep -q 'libvarve0 (= ' || fail "$service does not name libvarve0"
 dpkg-deb -f "$tools" Depends | grep -q libc6 || fail "$tools does not name libc6"
 # Unpacked somewhere: nothing in them may remember another place.
-for package in "$runtime" "$development" "$tools"; do
+for package in "$runtime" "$service" "$development" "$tools"; do
   dpkg-deb -x "$package" "$scratch/unpacked"
 done
 prefix=$scratch/unpacked/usr
@@ -70,7 +74,8 @@ echo "-- find_package"
 cmake -S "$consumer" -B "$scratch/found" "${options[@]}" -DCMAKE_PREFIX_PATH="$prefix" \
   >"$scratch/found.log" 2>&1
 cmake --build "$scratch/found" >>"$scratch/found.log" 2>&1
-for program in with_static with_shared with_service in_c_with_static in_c_with_shared; do
+for program in with_static with_shared with_service in_c_with_static in_c_with_shared \
+  service_in_c; do
   expect_output "$scratch/found/$program"
 done
 
@@ -83,6 +88,9 @@ read -ra shared < <(pkg-config --cflags --libs varve)
 LD_LIBRARY_PATH=$library_folder expect_output "$scratch/with_shared"
 cc -std=c11 "$consumer/main.c" "${shared[@]}" -o "$scratch/in_c"
 LD_LIBRARY_PATH=$library_folder expect_output "$scratch/in_c"
+read -ra service_flags < <(pkg-config --cflags --libs varve-service)
+cc -std=c11 "$consumer/service.c" "${service_flags[@]}" -o "$scratch/service_in_c"
+LD_LIBRARY_PATH=$library_folder expect_output "$scratch/service_in_c"
 read -ra static < <(pkg-config --cflags --libs --static varve)
 "$compiler" -std=c++20 "$consumer/main.cc" "${static[@]/-lvarve/-l:libvarve.a}" \
   -o "$scratch/with_static"
@@ -102,4 +110,4 @@ done
 cmake --install "$scratch/added" --prefix "$scratch/added-prefix" >>"$scratch/added.log" 2>&1
 [ ! -d "$scratch/added-prefix/include" ] ||
   fail "a program that adds Varve as a folder must not install its headers"
-echo "package: three Debian packages; found, linked and run in nine ways"
+echo "package: five Debian packages; found, linked and run in eleven ways"

@@ -11,6 +11,7 @@ FLOORS = [
     ["snapshot"],
     ["maintenance", "service"],
     ["capi"],
+    ["service_capi"],
 ]
 
 # Folders beside lib/ and whether they may reach into it. tools/ uses the public headers only.

@@ -29,6 +29,8 @@ static inline void must(int condition, const char* text, const char* file, int l
     must(error.code == (expected), #call " fills the error", __FILE__, __LINE__); \
   } while (0)
 
+/* Takes FOLDER and the backend; 0 after a message. */
+int read_arguments(int argc, char** argv);
 /* A path in the scratch folder, in one of a few buffers in turn. */
 const char* path_of(const char* name);
 varve_engine* new_engine(void);
@@ -39,6 +41,9 @@ void fill(unsigned char* data, size_t length, unsigned seed);
 /* Whether the disk holds what fill made at `offset`. */
 int holds(varve_image* image, uint64_t offset, size_t length, unsigned seed);
 void put(varve_image* image, uint64_t offset, size_t length, unsigned seed);
+
+/* Forks; what `body` answers in the child, which then ends. */
+int answer_of_child(int (*body)(void* owner), void* owner);
 
 void test_errors(void);
 void test_images(void);

@@ -1,8 +1,4 @@
 /* fork: handles stay with the parent; in the child every call is refused and touches nothing. */
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "check.h"
 
 enum { kDisk = 1024 * 1024 };
@@ -11,7 +7,17 @@ static int refused(varve_code code) {
   return code == VARVE_INVALID_ARGUMENT && strstr(error.what, "forked") != NULL;
 }
 
-static int in_child(varve_engine* engine, varve_image* image, varve_queue* queue) {
+struct handles {
+  varve_engine* engine;
+  varve_image* image;
+  varve_queue* queue;
+};
+
+static int in_child(void* owner) {
+  const struct handles* handles = owner;
+  varve_engine* engine = handles->engine;
+  varve_image* image = handles->image;
+  varve_queue* queue = handles->queue;
   const varve_request flush = {.operation = VARVE_FLUSH};
   varve_image* other = NULL;
   /* The number of the first that is not refused, or 0. */
@@ -65,20 +71,8 @@ void test_fork(void) {
   const varve_request flush = {.operation = VARVE_FLUSH};
   put(image, 0, 5000, 1);
   CHECK(varve_queue_submit(queue, &flush, 1, &error) == 1);
-  int ends[2];
-  CHECK(pipe(ends) == 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    const char answer = (char)in_child(engine, image, queue);
-    (void)!write(ends[1], &answer, 1);
-    /* Not by exit: there valgrind would miss what the threads of the parent keep. */
-    raise(SIGKILL);
-  }
-  char answer = -1;
-  CHECK(child > 0 && read(ends[0], &answer, 1) == 1 && answer == 0);
-  CHECK(waitpid(child, NULL, 0) == child);
-  close(ends[0]);
-  close(ends[1]);
+  struct handles handles = {engine, image, queue};
+  CHECK(answer_of_child(in_child, &handles) == 0);
   CHECK(holds(image, 0, 5000, 1));
   OK(varve_queue_close(queue, &error));
   OK(varve_image_close(image, &error));
