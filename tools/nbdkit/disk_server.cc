@@ -115,6 +115,7 @@ bool DiskServer::open(const ServerOptions& options, Failure& failure) {
     failure.text = options.path + ": " + what + ": ";
     failure.text += error.code == ErrorCode::busy ? "another program has it open" : describe(error);
     failure.error = error;
+    control_.reset();
     snapshot_.reset();
     image_.reset();
     engine_.reset();
@@ -146,10 +147,18 @@ bool DiskServer::open(const ServerOptions& options, Failure& failure) {
     snapshot_ = std::move(*snapshot);
     disk_ = snapshot_.get();
   }
+  if (!options.control.empty()) {
+    control_ = std::make_unique<ControlServer>(*image_, options.path);
+    const Result<void> listening = control_->listen(options.control);
+    if (!listening) {
+      return fail(options.control.c_str(), listening.error());
+    }
+  }
   return true;
 }
 
 bool DiskServer::close(Failure& failure) {
+  control_.reset();
   Result<void> closed;
   for (std::unique_ptr<Image>* one : {&snapshot_, &image_}) {
     if (*one != nullptr) {
@@ -165,9 +174,23 @@ bool DiskServer::close(Failure& failure) {
   return closed.has_value();
 }
 
+// Sleeps until the engine or a control socket has something, and serves the sockets.
+void DiskServer::wait_for_something() {
+  if (control_ == nullptr) {
+    engine_->wait();
+    return;
+  }
+  engine_->submit_pending();
+  std::vector<pollfd> ready = {{engine_->event_fd(), POLLIN, 0}};
+  control_->add_descriptors(ready);
+  ::poll(ready.data(), ready.size(), -1);
+  engine_->poll();
+  control_->serve(std::span(ready).subspan(1));
+}
+
 void DiskServer::serve() {
   while (!is_leaving_) {
-    engine_->wait();
+    wait_for_something();
     // Work may run the engine itself, and more may come of that.
     while (!calls_.empty()) {
       Errand& errand = *calls_.front();

@@ -17,12 +17,15 @@
 #include <varve/engine.h>
 #include <varve/image.h>
 
+#include "control_server.h"
+
 namespace varve::nbd {
 
 struct ServerOptions {
   std::string path;
   std::string snapshot;  // Its name, id or UUID; empty: the disk itself.
   bool writable = true;  // Never with a snapshot.
+  std::string control;   // The control socket's path; empty: none.
   EngineOptions engine;
   OpenOptions open;
 };
@@ -59,6 +62,7 @@ class DiskServer {
   bool open(const ServerOptions& options, Failure& failure);
   bool close(Failure& failure);
   void serve();
+  void wait_for_something();
   void send(Errand& errand);
   void finish(Errand& errand);
 
@@ -67,6 +71,7 @@ class DiskServer {
   std::unique_ptr<Image> image_;
   std::unique_ptr<Image> snapshot_;
   Image* disk_ = nullptr;  // What is served: one of the two.
+  std::unique_ptr<ControlServer> control_;
   std::vector<Errand*> calls_;
   bool is_leaving_ = false;
 

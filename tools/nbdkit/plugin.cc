@@ -71,13 +71,13 @@ int set_bool(const char* value, bool& target) {
   return parsed < 0 ? -1 : 0;
 }
 
-int set_path(const char* value) {
+int set_path(const char* value, std::string& target) {
   // nbdkit changes its folder when it goes into the background.
   char* absolute = nbdkit_absolute_path(value);
   if (absolute == nullptr) {
     return -1;
   }
-  options.path = absolute;
+  target = absolute;
   std::free(absolute);
   return 0;
 }
@@ -98,7 +98,9 @@ int config(const char* key_text, const char* value) {
   bool chosen = false;
   int result = 0;
   if (key == "file") {
-    result = set_path(value);
+    result = set_path(value, options.path);
+  } else if (key == "control") {
+    result = set_path(value, options.control);
   } else if (key == "snapshot") {
     options.snapshot = value;
   } else if (key == "readonly") {
@@ -326,6 +328,7 @@ int guarded(Arguments... arguments) {
 constexpr const char* kHelp =
     "file=IMAGE          The image.\n"
     "snapshot=NAME       Serve this snapshot (name, id or UUID), read-only.\n"
+    "control=SOCKET      Take orders for snapshots there (varve ctl).\n"
     "readonly=BOOL       Open the image for reading only; several servers may.\n"
     "format=qcow2|raw    The image's format (qcow2).\n"
     "discard=unmap|ignore  Whether trimmed space is given back to the file system (unmap).\n"

@@ -19,12 +19,13 @@ struct Verb {
   bool of_qemu_img;
 };
 
-constexpr std::array<Verb, 12> kVerbs = {{
+constexpr std::array<Verb, 13> kVerbs = {{
     {"bench", run_bench, "Time requests on an image", true},
     {"check", run_check, "Check whether an image's tables hold together", true},
     {"compare", run_compare, "Compare the disks in two images", true},
     {"convert", run_convert, "Copy a disk into a new image, of any format", true},
     {"create", run_create, "Make a new image", true},
+    {"ctl", run_ctl, "Control a running export: snapshots of the image it serves", false},
     {"info", run_info, "Tell what an image is", true},
     {"inspect", run_inspect, "Show the layers of an image and what each snapshot costs", false},
     {"io", run_io, "Run qemu-io's commands on an image", false},
