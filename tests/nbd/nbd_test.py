@@ -82,7 +82,8 @@ def refusals(case):
     case.create()
 
     def refused(words, *parameters):
-        said = run("nbdkit", "-U", "-", case.plugin, *parameters, "--run", "true", expect=1)
+        said = run("nbdkit", "-U", "-", case.plugin, "lock-timeout=0", *parameters,
+                   "--run", "true", expect=1)
         expect(words in said, f"{parameters}: {said}")
     refused("say which image")
     refused("cannot be opened", f"file={case.folder}/nothing.qcow2")

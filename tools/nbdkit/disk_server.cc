@@ -1,11 +1,30 @@
 #include "disk_server.h"
 
+#include <chrono>
 #include <utility>
 
 #include <varve/snapshot.h>
 #include <varve/storage.h>
 
 namespace varve::nbd {
+
+namespace {
+
+Result<std::unique_ptr<Image>> open_in_time(Engine& engine, const ServerOptions& options) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point end = Clock::now() + std::chrono::seconds(options.lock_timeout_seconds);
+  OpenOptions open = options.open;
+  open.writable = options.writable;
+  for (;;) {
+    Result<std::unique_ptr<Image>> image = Image::open(engine, options.path, open);
+    if (image || image.error().code != ErrorCode::busy || Clock::now() >= end) {
+      return image;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+}  // namespace
 
 // What a thread of nbdkit's wants done, on its stack.
 struct DiskServer::Errand {
@@ -126,9 +145,7 @@ bool DiskServer::open(const ServerOptions& options, Failure& failure) {
     return fail("cannot start the I/O engine", engine.error());
   }
   engine_ = std::move(*engine);
-  OpenOptions open = options.open;
-  open.writable = options.writable;
-  Result<std::unique_ptr<Image>> image = Image::open(*engine_, options.path, open);
+  Result<std::unique_ptr<Image>> image = open_in_time(*engine_, options);
   if (!image) {
     return fail(options.writable ? "cannot be opened for writing" : "cannot be opened",
                 image.error());

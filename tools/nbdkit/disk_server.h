@@ -26,6 +26,9 @@ struct ServerOptions {
   std::string snapshot;  // Its name, id or UUID; empty: the disk itself.
   bool writable = true;  // Never with a snapshot.
   std::string control;   // The control socket's path; empty: none.
+  // How long the image's lock is waited for. The kernel takes back a killed process's locks only
+  // when its ring is gone, a moment later; who is started in its place must not fail for that.
+  unsigned lock_timeout_seconds = 3;
   EngineOptions engine;
   OpenOptions open;
 };

@@ -114,6 +114,8 @@ int config(const char* key_text, const char* value) {
     options.open.discard = chosen ? DiscardMode::ignore : DiscardMode::unmap;
   } else if (key == "direct") {
     result = set_bool(value, options.open.file.direct);
+  } else if (key == "lock-timeout") {
+    result = nbdkit_parse_unsigned("lock-timeout", value, &options.lock_timeout_seconds);
   } else if (key == "parallel") {
     result = set_bool(value, is_parallel);
   } else if (key == "aio") {
@@ -333,6 +335,7 @@ constexpr const char* kHelp =
     "format=qcow2|raw    The image's format (qcow2).\n"
     "discard=unmap|ignore  Whether trimmed space is given back to the file system (unmap).\n"
     "direct=BOOL         Past the page cache.\n"
+    "lock-timeout=SECONDS  How long another program may still have the image (3).\n"
     "parallel=BOOL       Several requests of one connection at a time (from nbdkit 1.34 on).\n"
     "aio=io_uring|threads  How I/O is done (io_uring where there is).";
 
