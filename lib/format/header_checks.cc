@@ -12,7 +12,7 @@ namespace {
 using Predicate = bool (*)(const HeaderDraft&) noexcept;
 using Limit = std::uint64_t (*)(const HeaderDraft&) noexcept;
 
-struct Check {
+struct HeaderCheck {
   Corruption reason;  // none: legal qcow2 that is not supported here.
   std::size_t field;  // Row of kHeaderFields: where the error points, and its value.
   const char* what;
@@ -45,7 +45,7 @@ bool overlaps(std::uint64_t a, std::uint64_t a_bytes, std::uint64_t b,
 }
 
 // What decides how the rest is read: first.
-constexpr Check kFormChecks[] = {
+constexpr HeaderCheck kFormChecks[] = {
     {Corruption::header_length_too_small, row("header_bytes"), "header_length",
      [](const HeaderDraft& d) noexcept {
        return d.header.version < 3 || d.header.header_bytes >= kHeaderBytesV3Min;
@@ -113,7 +113,7 @@ constexpr Check kFormChecks[] = {
      }},
 };
 
-constexpr Check kL1Checks[] = {
+constexpr HeaderCheck kL1Checks[] = {
     {Corruption::virtual_size_too_large, row("virtual_size"),
      "size: the disk needs an L1 table beyond 32 MiB",
      [](const HeaderDraft& d) noexcept {
@@ -151,7 +151,7 @@ constexpr Check kL1Checks[] = {
      cluster_bytes},
 };
 
-constexpr Check kRefcountTableChecks[] = {
+constexpr HeaderCheck kRefcountTableChecks[] = {
     {Corruption::refcount_table_empty, row("refcount_table_clusters"),
      "refcount_table_clusters is zero",
      [](const HeaderDraft& d) noexcept { return d.header.refcount_table_clusters != 0; }},
@@ -186,7 +186,7 @@ constexpr Check kRefcountTableChecks[] = {
      }},
 };
 
-constexpr Check kSnapshotChecks[] = {
+constexpr HeaderCheck kSnapshotChecks[] = {
     {Corruption::snapshot_count_too_large, row("snapshot_count"), "nb_snapshots",
      [](const HeaderDraft& d) noexcept { return d.header.snapshot_count <= kSnapshotsMax; },
      [](const HeaderDraft&) noexcept -> std::uint64_t { return kSnapshotsMax; }},
@@ -222,7 +222,7 @@ constexpr Check kSnapshotChecks[] = {
      }},
 };
 
-constexpr Check kBackingNameChecks[] = {
+constexpr HeaderCheck kBackingNameChecks[] = {
     {Corruption::backing_name_empty, row("backing_name_bytes"),
      "backing_file_size is zero although backing_file_offset is set",
      [](const HeaderDraft& d) noexcept { return d.backing_offset == 0 || d.backing_bytes != 0; }},
@@ -246,9 +246,9 @@ constexpr Check kBackingNameChecks[] = {
      cluster_bytes},
 };
 
-Result<void> run(std::span<const Check> checks, const HeaderDraft& draft,
+Result<void> run(std::span<const HeaderCheck> checks, const HeaderDraft& draft,
                  ConstBytes cluster0) noexcept {
-  for (const Check& check : checks) {
+  for (const HeaderCheck& check : checks) {
     if (check.holds(draft)) {
       continue;
     }
@@ -269,10 +269,11 @@ Result<void> run(std::span<const Check> checks, const HeaderDraft& draft,
 }  // namespace
 
 Result<void> validate_fields(const HeaderDraft& draft, ConstBytes cluster0) noexcept {
-  for (const std::span<const Check> checks :
-       {std::span<const Check>(kFormChecks), std::span<const Check>(kL1Checks),
-        std::span<const Check>(kRefcountTableChecks), std::span<const Check>(kSnapshotChecks),
-        std::span<const Check>(kBackingNameChecks)}) {
+  for (const std::span<const HeaderCheck> checks :
+       {std::span<const HeaderCheck>(kFormChecks), std::span<const HeaderCheck>(kL1Checks),
+        std::span<const HeaderCheck>(kRefcountTableChecks),
+        std::span<const HeaderCheck>(kSnapshotChecks),
+        std::span<const HeaderCheck>(kBackingNameChecks)}) {
     if (const Result<void> outcome = run(checks, draft, cluster0); !outcome) {
       return outcome;
     }

@@ -12,7 +12,7 @@
 namespace varve {
 namespace {
 
-std::string to_text(ConstBytes bytes) {
+std::string entry_text(ConstBytes bytes) {
   std::string text(bytes.size(), '\0');
   copy_bytes(std::as_writable_bytes(std::span(text)), bytes);
   return text;
@@ -79,8 +79,8 @@ SnapshotEntry decode(const EntryView& view, std::uint64_t active_disk_size) {
   SnapshotEntry entry;
   entry.l1_offset = HostOffset(view.raw.l1_offset.value());
   entry.l1_entries = view.raw.l1_entries.value();
-  entry.id = to_text(view.id);
-  entry.name = to_text(view.name);
+  entry.id = entry_text(view.id);
+  entry.name = entry_text(view.name);
   entry.date_seconds = view.raw.date_seconds.value();
   entry.date_nanoseconds = view.raw.date_nanoseconds.value();
   entry.vm_clock_nanoseconds = view.raw.vm_clock_nanoseconds.value();

@@ -19,9 +19,9 @@ namespace varve {
 
 namespace {
 
-constexpr unsigned kParallelMax = 64;
-constexpr std::size_t kChunkMax = 64 * kMiB;
-constexpr std::uint64_t kRunMax = 4 * kGiB;
+constexpr unsigned kComparedAtOnceMax = 64;
+constexpr std::size_t kComparedChunkMax = 64 * kMiB;
+constexpr std::uint64_t kComparedRunMax = 4 * kGiB;
 
 struct Slot;
 
@@ -104,7 +104,7 @@ void ComparisonRun::fail_at(std::size_t index, std::uint64_t offset) {
 
 Result<CommonStretch> ComparisonRun::look_at(std::uint64_t offset) {
   CommonStretch stretch;
-  stretch.length = std::min(end_ - offset, kRunMax);
+  stretch.length = std::min(end_ - offset, kComparedRunMax);
   std::array<BlockStatus, 2> status;
   for (std::size_t i = 0; i < images_.size(); ++i) {
     const std::uint64_t size = images_[i]->size();
@@ -234,8 +234,9 @@ void ComparisonRun::drain() {
 }
 
 Result<void> ComparisonRun::run() {
-  if (options_.parallel < 1 || options_.parallel > kParallelMax || options_.chunk_bytes == 0 ||
-      options_.chunk_bytes > kChunkMax || options_.chunk_bytes % kSectorBytes != 0) {
+  if (options_.parallel < 1 || options_.parallel > kComparedAtOnceMax ||
+      options_.chunk_bytes == 0 || options_.chunk_bytes > kComparedChunkMax ||
+      options_.chunk_bytes % kSectorBytes != 0) {
     return failure(ErrorCode::invalid_argument, "a comparison option is outside its limits");
   }
   if (options_.strict && sectors_of(*images_[0]) != sectors_of(*images_[1])) {

@@ -21,7 +21,7 @@ namespace varve {
 namespace {
 
 // Clusters per window at least, however little memory there may be.
-constexpr std::uint64_t kWindowClustersMin = 4096;
+constexpr std::uint64_t kInspectedClustersMin = 4096;
 constexpr std::uint64_t kBatchBytes = 4 * kMiB;
 constexpr std::uint64_t kBatchTablesMax = 64;
 
@@ -211,9 +211,9 @@ Result<void> Inspection::run() {
   const std::uint64_t cluster_bytes = geometry_.cluster_bytes();
   // Compressed data in the last cluster may name sectors of one more.
   const std::uint64_t file_clusters = geometry_.clusters_for(metadata_.file->size()) + 1;
-  const std::uint64_t step =
-      std::clamp<std::uint64_t>(options_.memory_bytes / sizeof(std::uint32_t), kWindowClustersMin,
-                                std::max(kWindowClustersMin, file_clusters));
+  const std::uint64_t step = std::clamp<std::uint64_t>(
+      options_.memory_bytes / sizeof(std::uint32_t), kInspectedClustersMin,
+      std::max(kInspectedClustersMin, file_clusters));
   batch_ = VARVE_TRY(Buffer::allocate(
       cluster_bytes * std::clamp<std::uint64_t>(kBatchBytes / cluster_bytes, 1, kBatchTablesMax)));
   do {
