@@ -44,23 +44,18 @@ class TemporaryFolder {
 // `length` bytes from `offset`; zeros behind the end of the file.
 [[nodiscard]] inline std::vector<std::byte> read_bytes(const std::string& path,
                                                        std::uint64_t offset, std::size_t length) {
-  std::string text(length, '\0');
+  std::vector<std::byte> bytes(length);
   std::ifstream stream(path, std::ios::binary);
   stream.seekg(static_cast<std::streamoff>(offset));
-  stream.read(text.data(), static_cast<std::streamsize>(length));
-  std::vector<std::byte> bytes;
-  bytes.reserve(length);
-  for (const char character : text) {
-    bytes.push_back(static_cast<std::byte>(character));
-  }
+  stream.read(static_cast<char*>(static_cast<void*>(bytes.data())),
+              static_cast<std::streamsize>(length));
   return bytes;
 }
 
 inline void write_bytes(const std::string& path, const std::vector<std::byte>& bytes) {
   std::ofstream stream(path, std::ios::binary);
-  for (const std::byte byte : bytes) {
-    stream.put(static_cast<char>(byte));
-  }
+  stream.write(static_cast<const char*>(static_cast<const void*>(bytes.data())),
+               static_cast<std::streamsize>(bytes.size()));
 }
 
 // Overwrites a part of a file, or goes on behind its end.
@@ -68,9 +63,8 @@ inline void patch_bytes(const std::string& path, std::uint64_t offset,
                         const std::vector<std::byte>& bytes) {
   std::fstream stream(path, std::ios::binary | std::ios::in | std::ios::out);
   stream.seekp(static_cast<std::streamoff>(offset));
-  for (const std::byte byte : bytes) {
-    stream.put(static_cast<char>(byte));
-  }
+  stream.write(static_cast<const char*>(static_cast<const void*>(bytes.data())),
+               static_cast<std::streamsize>(bytes.size()));
 }
 
 // Skips the test where QEMU is missing, unless the run says that it must be there.
