@@ -5,13 +5,12 @@
 
 namespace varve {
 
-Result<std::unique_ptr<Codec>> make_codec(Compression compression,
-                                          std::size_t cluster_bytes) noexcept {
+Result<std::unique_ptr<Codec>> make_codec(Compression compression) noexcept {
   switch (compression) {
     case Compression::zlib:
-      return make_zlib_codec(cluster_bytes);
+      return make_zlib_codec();
     case Compression::zstd:
-      return make_zstd_codec(cluster_bytes);
+      return make_zstd_codec();
   }
   return failure(ErrorCode::unsupported, "compression type is not known");
 }

@@ -19,7 +19,9 @@ class Codec {
   virtual ~Codec() = default;
 
   // Compresses one whole cluster into `target`. The number of bytes written, or 0 when it does not
-  // fit in `target` (incompressible data is stored plain by the caller). Errors: no_memory.
+  // fit in `target` (incompressible data is stored plain by the caller). The first call allocates
+  // what compressing needs, later ones nothing. Errors: no_memory, after which it may be tried
+  // again.
   [[nodiscard]] virtual Result<std::size_t> compress(ConstBytes cluster, Bytes target) noexcept = 0;
 
   // Fills `cluster` exactly from compressed bytes; bytes of `source` after the stream's end are
@@ -27,8 +29,8 @@ class Codec {
   [[nodiscard]] virtual Result<void> decompress(ConstBytes source, Bytes cluster) noexcept = 0;
 };
 
-// Allocates everything the codec will ever need. Errors: no_memory.
-[[nodiscard]] Result<std::unique_ptr<Codec>> make_codec(Compression compression,
-                                                        std::size_t cluster_bytes) noexcept;
+// Allocates everything decompressing will ever need: images that are only read, or never compressed
+// into, go without the compressor's hundreds of KiB. Errors: no_memory.
+[[nodiscard]] Result<std::unique_ptr<Codec>> make_codec(Compression compression) noexcept;
 
 }  // namespace varve

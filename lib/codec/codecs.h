@@ -10,7 +10,7 @@ inline constexpr const char* kStreamInvalid = "compressed cluster: the stream is
 inline constexpr const char* kStreamShort =
     "compressed cluster: the stream ends before the cluster is full";
 
-[[nodiscard]] Result<std::unique_ptr<Codec>> make_zlib_codec(std::size_t cluster_bytes) noexcept;
-[[nodiscard]] Result<std::unique_ptr<Codec>> make_zstd_codec(std::size_t cluster_bytes) noexcept;
+[[nodiscard]] Result<std::unique_ptr<Codec>> make_zlib_codec() noexcept;
+[[nodiscard]] Result<std::unique_ptr<Codec>> make_zstd_codec() noexcept;
 
 }  // namespace varve

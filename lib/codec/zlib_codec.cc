@@ -1,5 +1,6 @@
-// Raw deflate with a 4 KiB window. Both streams are made once and reset for every cluster, so that
-// no call allocates. The only file that knows zlib.
+// Raw deflate with a 4 KiB window. Each stream is made once, the one that deflates for the first
+// cluster to compress, and reset for every cluster, so that no later call allocates. The only file
+// that knows zlib.
 #define ZLIB_CONST
 #include <array>
 #include <new>
@@ -47,11 +48,9 @@ class ZlibCodec final : public Codec {
   }
 
   Result<void> initialise() noexcept {
-    has_deflate_ = deflateInit2(&deflate_, Z_DEFAULT_COMPRESSION, Z_DEFLATED, kWindowBits,
-                                kMemoryLevel, Z_DEFAULT_STRATEGY) == Z_OK;
     has_inflate_ = inflateInit2(&inflate_, kWindowBits) == Z_OK;
-    if (!has_deflate_ || !has_inflate_) {
-      return failure(ErrorCode::no_memory, "cannot allocate the zlib streams");
+    if (!has_inflate_) {
+      return failure(ErrorCode::no_memory, "cannot allocate zlib's stream");
     }
     return warm_up();
   }
@@ -59,6 +58,12 @@ class ZlibCodec final : public Codec {
   Result<std::size_t> compress(ConstBytes cluster, Bytes target) noexcept override {
     if (target.empty()) {
       return std::size_t{0};
+    }
+    has_deflate_ =
+        has_deflate_ || deflateInit2(&deflate_, Z_DEFAULT_COMPRESSION, Z_DEFLATED, kWindowBits,
+                                     kMemoryLevel, Z_DEFAULT_STRATEGY) == Z_OK;
+    if (!has_deflate_) {
+      return failure(ErrorCode::no_memory, "cannot allocate zlib's stream");
     }
     deflateReset(&deflate_);
     deflate_.next_in = input(cluster);
@@ -118,7 +123,7 @@ class ZlibCodec final : public Codec {
 
 }  // namespace
 
-Result<std::unique_ptr<Codec>> make_zlib_codec(std::size_t /*cluster_bytes*/) noexcept {
+Result<std::unique_ptr<Codec>> make_zlib_codec() noexcept {
   try {
     auto codec = std::make_unique<ZlibCodec>();
     VARVE_TRY(codec->initialise());

@@ -5,10 +5,8 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#include "base/buffer.h"
 #include "base/failure.h"
 #include "base/try.h"
-#include "base/units.h"
 #include "codec/codecs.h"
 
 namespace varve {
@@ -41,21 +39,22 @@ bool is_zstd_frame(ConstBytes source) noexcept {
 
 class ZstdCodec final : public Codec {
  public:
-  Result<void> initialise(std::size_t cluster_bytes) noexcept {
-    compressor_.reset(ZSTD_createCCtx());
+  Result<void> initialise() noexcept {
     decompressor_.reset(ZSTD_createDCtx());
-    if (compressor_ == nullptr || decompressor_ == nullptr) {
+    if (decompressor_ == nullptr) {
       return failure(ErrorCode::no_memory, "cannot allocate a zstd context");
     }
-    // The compressor allocates its tables for the first cluster of a size and keeps them: have it
-    // do so now.
-    Buffer cluster = VARVE_TRY(Buffer::allocate_zeroed(cluster_bytes));
-    Buffer target = VARVE_TRY(Buffer::allocate(kSectorBytes));
-    VARVE_TRY(compress(cluster.bytes(), target.bytes()));
     return {};
   }
 
   Result<std::size_t> compress(ConstBytes cluster, Bytes target) noexcept override {
+    // The context allocates its tables for the first cluster of a size and keeps them.
+    if (compressor_ == nullptr) {
+      compressor_.reset(ZSTD_createCCtx());
+    }
+    if (compressor_ == nullptr) {
+      return failure(ErrorCode::no_memory, "cannot allocate a zstd context");
+    }
     const std::size_t outcome = ZSTD_compress2(compressor_.get(), target.data(), target.size(),
                                                cluster.data(), cluster.size());
     if (ZSTD_isError(outcome) == 0) {
@@ -95,10 +94,10 @@ class ZstdCodec final : public Codec {
 
 }  // namespace
 
-Result<std::unique_ptr<Codec>> make_zstd_codec(std::size_t cluster_bytes) noexcept {
+Result<std::unique_ptr<Codec>> make_zstd_codec() noexcept {
   try {
     auto codec = std::make_unique<ZstdCodec>();
-    VARVE_TRY(codec->initialise(cluster_bytes));
+    VARVE_TRY(codec->initialise());
     return std::unique_ptr<Codec>(std::move(codec));
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot allocate the zstd codec");

@@ -32,8 +32,7 @@ Result<std::unique_ptr<Qcow2Image>> Qcow2Image::make(std::unique_ptr<Storage> fi
                                                      std::unique_ptr<Metadata> metadata,
                                                      const Config& config) noexcept {
   try {
-    auto codec =
-        VARVE_TRY(make_codec(metadata->header.compression, metadata->geometry.cluster_bytes()));
+    auto codec = VARVE_TRY(make_codec(metadata->header.compression));
     auto image = std::make_unique<Qcow2Image>(std::move(file), std::move(data_file),
                                               std::move(metadata), std::move(codec), config);
     VARVE_TRY(image->reserve());

@@ -16,7 +16,7 @@ Result<std::unique_ptr<Packer>> Packer::start(Engine& engine, Compression compre
                                               std::size_t cluster_bytes, unsigned threads) {
   auto packer = std::make_unique<Packer>(engine, cluster_bytes);
   for (unsigned i = 0; i < threads; ++i) {
-    packer->codecs_.push_back(VARVE_TRY(make_codec(compression, cluster_bytes)));
+    packer->codecs_.push_back(VARVE_TRY(make_codec(compression)));
   }
   packer->threads_.reserve(threads);
   // The embedder's signal handlers must not run on these threads.

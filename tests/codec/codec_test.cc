@@ -9,11 +9,28 @@
 
 #include <gtest/gtest.h>
 
+#include "base/units.h"
 #include "format/header.h"
 #include "format/l1_entry.h"
 #include "format/l2_entry.h"
 #include "format/qemu_img.h"
 #include "sim/random.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define VARVE_OWN_MALLOC 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define VARVE_OWN_MALLOC 0
+#endif
+#endif
+#ifndef VARVE_OWN_MALLOC
+#define VARVE_OWN_MALLOC 1
+#endif
+#if VARVE_OWN_MALLOC
+#include <malloc.h>
+#else
+#include <sanitizer/allocator_interface.h>
+#endif
 
 namespace varve {
 namespace {
@@ -26,6 +43,16 @@ Memory random_bytes(std::size_t size, sim::Random& random) {
     byte = static_cast<std::byte>(random.next());
   }
   return bytes;
+}
+
+// What the program has of malloc's memory.
+std::size_t allocated_bytes() {
+#if VARVE_OWN_MALLOC
+  const struct mallinfo2 facts = mallinfo2();
+  return facts.uordblks + facts.hblkhd;
+#else
+  return __sanitizer_get_current_allocated_bytes();
+#endif
 }
 
 // Runs of few values: shrinks well, but not to nothing.
@@ -45,7 +72,7 @@ class EachCodec : public ::testing::TestWithParam<std::tuple<Compression, std::s
  protected:
   EachCodec() : seed_(sim::seed_from_environment()), random_(seed_) {
     RecordProperty("seed", std::to_string(seed_));
-    Result<std::unique_ptr<Codec>> made = make_codec(std::get<0>(GetParam()), cluster_bytes());
+    Result<std::unique_ptr<Codec>> made = make_codec(std::get<0>(GetParam()));
     EXPECT_TRUE(made);
     codec_ = std::move(*made);
   }
@@ -100,6 +127,24 @@ TEST_P(EachCodec, RoundTripsEveryKindOfData) {
       verdict(Memory(1), cluster_bytes());
     }
   }
+}
+
+TEST_P(EachCodec, AllocatesForTheFirstClusterItCompressesAndNoOther) {
+  const Memory cluster = soft_bytes(cluster_bytes(), random_);
+  const Memory stream = compressed(cluster);
+  Memory found(cluster_bytes());
+  Memory target(cluster_bytes() + 1024);
+  const Result<std::unique_ptr<Codec>> codec = make_codec(std::get<0>(GetParam()));
+  ASSERT_TRUE(codec);
+  const std::size_t made = allocated_bytes();
+  ASSERT_TRUE((*codec)->decompress(stream, found));
+  EXPECT_EQ(allocated_bytes(), made);
+  ASSERT_TRUE((*codec)->compress(cluster, target));
+  const std::size_t compressing = allocated_bytes();
+  EXPECT_GT(compressing, made + 16 * kKiB);
+  ASSERT_TRUE((*codec)->compress(cluster, target));
+  ASSERT_TRUE((*codec)->decompress(stream, found));
+  EXPECT_EQ(allocated_bytes(), compressing);
 }
 
 TEST_P(EachCodec, SaysZeroWhenTheTargetIsTooSmall) {

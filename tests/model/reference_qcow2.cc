@@ -167,7 +167,7 @@ std::pair<std::uint64_t, std::uint64_t> ReferenceQcow2::compressed_place(
 
 bool ReferenceQcow2::unpack(std::uint64_t descriptor, Bytes cluster, std::string& why) const {
   const auto [offset, length] = compressed_place(descriptor);
-  auto codec = make_codec(compression_, static_cast<std::size_t>(cluster_bytes_));
+  auto codec = make_codec(compression_);
   std::vector<std::byte> room;
   if (!codec || !(*codec)->decompress(bytes_at(offset, length, room), cluster)) {
     why = "compressed data at " + std::to_string(offset) + " cannot be read";
