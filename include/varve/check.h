@@ -1,15 +1,16 @@
-// Checking an image against everything the format says, without repairing anything.
+// Checking an image against everything the format says, and repairing its counts.
 //
 // Threads: the image belongs to the calling thread's engine; the call blocks and runs it. An image
 // open for writing is flushed first, and requests submitted meanwhile wait until the check is done.
-// Nothing else is written. Cost: every mapping table of the image is read once, whatever the number
-// of snapshots that share it; more often only where options.memory_bytes is too small.
+// Checking writes nothing else. Cost: every mapping table of the image is read once, whatever the
+// number of snapshots that share it; more often only where options.memory_bytes is too small.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include <varve/corruption.h>
@@ -62,5 +63,28 @@ struct CheckReport {
 // Errors only where checking cannot go on at all: unsupported (raw), no_memory, cancelled, busy
 // (another control operation), and those of flush where the image is open for writing.
 [[nodiscard]] Result<CheckReport> check(Image& image, const CheckOptions& options = {}) noexcept;
+
+// What may be repaired.
+enum class Repair : std::uint8_t {
+  leaks,  // Space nobody refers to is given back; with anything else wrong nothing changes.
+  all,    // Every count and flag that disagrees with the references.
+};
+
+struct RepairReport {
+  CheckReport before;
+  CheckReport after;  // Checked again when something was wrong; the same as `before` otherwise.
+  // Why something is left: a place that counts and flags cannot repair. Code corrupt, and nothing
+  // that was there is lost; rescue is copying out what can be read.
+  std::optional<Error> left;
+};
+
+// Checks an image open for writing, repairs it in the order that a crash cannot make worse, and
+// checks again; calling it again changes nothing. The content of the disk and of snapshots never
+// changes. No count goes down while a reference cannot be followed. The corrupt mark is taken off
+// once nothing is wrong (open with OpenOptions::allow_corrupt).
+// Errors: unsupported (raw), read_only, busy (another control operation, an open state writer, a
+// snapshot that is being read), cancelled, no_memory, no_space, io and those of flush.
+[[nodiscard]] Result<RepairReport> repair(Image& image, Repair what,
+                                          const CheckOptions& options = {}) noexcept;
 
 }  // namespace varve

@@ -41,6 +41,29 @@ varve_check_report report_of(const CheckReport& from) noexcept {
   return report;
 }
 
+Result<CheckOptions> check_options(const varve_check_options& from,
+                                   std::atomic<bool>& is_cancelled) {
+  VARVE_TRY(check_flags(from.flags, 0, "varve_check_options.flags"));
+  CheckOptions wanted;
+  wanted.memory_bytes = value_or<std::size_t>(from.memory_bytes, wanted.memory_bytes);
+  wanted.findings_max = value_or<std::size_t>(from.findings_max, wanted.findings_max);
+  wanted.cancel = &is_cancelled;
+  wanted.progress = progress_of(from, is_cancelled);
+  return wanted;
+}
+
+varve_repair_report report_of(const RepairReport& from) noexcept {
+  varve_repair_report report = {};
+  report.leaks_before = from.before.leaks;
+  report.corruptions_before = from.before.corruptions;
+  report.failures_before = from.before.failures;
+  report.leaks_after = from.after.leaks;
+  report.corruptions_after = from.after.corruptions;
+  report.failures_after = from.after.failures;
+  report.is_left = from.left.has_value() ? 1 : 0;
+  return report;
+}
+
 }  // namespace
 
 varve_code varve_check(varve_image* image, const varve_check_options* given,
@@ -48,16 +71,29 @@ varve_code varve_check(varve_image* image, const varve_check_options* given,
   return call(engine_of(image), Call::blocking, error, [&]() -> Result<void> {
     VARVE_TRY(check_target(report, "varve_check_report"));
     const auto options = VARVE_TRY(read_struct(given, "varve_check_options"));
-    VARVE_TRY(check_flags(options.flags, 0, "varve_check_options.flags"));
-    CheckOptions wanted;
     std::atomic<bool> is_cancelled = false;
-    wanted.memory_bytes = value_or<std::size_t>(options.memory_bytes, wanted.memory_bytes);
-    wanted.findings_max = value_or<std::size_t>(options.findings_max, wanted.findings_max);
-    wanted.cancel = &is_cancelled;
-    wanted.progress = progress_of(options, is_cancelled);
+    const CheckOptions wanted = VARVE_TRY(check_options(options, is_cancelled));
     const CheckReport found = VARVE_TRY(check(*image->image, wanted));
     tell(options, found.findings);
     write_struct(report, report_of(found));
+    return {};
+  });
+}
+
+varve_code varve_repair(varve_image* image, uint32_t what, const varve_check_options* given,
+                        varve_repair_report* report, varve_error* left, varve_error* error) {
+  return call(engine_of(image), Call::blocking, error, [&]() -> Result<void> {
+    VARVE_TRY(check_target(report, "varve_repair_report"));
+    const Repair kind = VARVE_TRY(enum_of(what, Repair::all, "varve_repair: what"));
+    const auto options = VARVE_TRY(read_struct(given, "varve_check_options"));
+    std::atomic<bool> is_cancelled = false;
+    const CheckOptions wanted = VARVE_TRY(check_options(options, is_cancelled));
+    const RepairReport repaired = VARVE_TRY(repair(*image->image, kind, wanted));
+    tell(options, repaired.before.findings);
+    write_struct(report, report_of(repaired));
+    if (repaired.left) {
+      (void)varve::capi::report(*repaired.left, left);
+    }
     return {};
   });
 }

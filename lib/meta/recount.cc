@@ -22,8 +22,8 @@ constexpr std::uint64_t kWindowClusters = 16 * 1024 * 1024;
 // cluster's counts and flags depend on that cluster alone, so windows are independent.
 class Settlement {
  public:
-  explicit Settlement(Metadata& metadata)
-      : metadata_(&metadata), walk_(metadata, [this](const Error& error) {
+  Settlement(Metadata& metadata, Recounted what)
+      : metadata_(&metadata), what_(what), walk_(metadata, [this](const Error& error) {
           if (!problem_) {
             problem_ = error;
           }
@@ -36,17 +36,19 @@ class Settlement {
     for (first_ = 0; first_ < end; first_ += kWindowClusters) {
       counts_.assign(std::min(kWindowClusters, end - first_), 0);
       VARVE_TRY(count());
-      VARVE_TRY(adjust(true));
+      VARVE_TRY(adjust(Way::up));
       VARVE_TRY(flush());
       VARVE_TRY(fix_flags());
       VARVE_TRY(flush());
-      VARVE_TRY(adjust(false));
+      VARVE_TRY(adjust(Way::down));
       VARVE_TRY(flush());
     }
     return {};
   }
 
  private:
+  enum class Way { up, down };
+
   Result<void> flush() {
     BlockingWaiter waiter(metadata_->file->engine());
     metadata_->commit.flush(waiter);
@@ -95,7 +97,7 @@ class Settlement {
   }
 
   // Raises (or lowers) the stored counts of the window to the counted references.
-  Result<void> adjust(bool up) {
+  Result<void> adjust(Way way) {
     Refcounts& refcounts = metadata_->refcounts;
     const Geometry& geometry = metadata_->geometry;
     for (std::uint64_t i = 0; i < counts_.size(); ++i) {
@@ -115,8 +117,14 @@ class Settlement {
           VARVE_TRY(ask_until(*metadata_, [&] { return refcounts.block(block_index); }));
       const std::uint64_t index = cluster.value() % geometry.refcounts_per_block();
       const std::uint64_t stored = load_refcount(geometry, block->bytes(), index);
-      if (up ? stored >= counts_[i] : stored <= counts_[i]) {
+      if (way == Way::up ? stored >= counts_[i] : stored <= counts_[i]) {
         continue;
+      }
+      if (way == Way::up && what_ == Recounted::leaks) {
+        return corrupt_at(Corruption::refcount_too_low, IoTag::refcount_block,
+                          block->offset().value(),
+                          "a cluster is counted too low: leaks alone cannot be repaired; cluster",
+                          cluster.value());
       }
       if (counts_[i] > geometry.refcount_max()) {
         return corrupt_at(
@@ -178,35 +186,40 @@ class Settlement {
   }
 
   Metadata* metadata_;
+  Recounted what_;
   ReferenceWalk walk_;
   std::optional<Error> problem_;
   std::uint64_t first_ = 0;
   std::vector<std::uint32_t> counts_;
 };
 
-Result<void> clear_dirty_bit(Metadata& metadata) {
+}  // namespace
+
+Result<void> clear_features(Metadata& metadata, std::uint64_t features) noexcept {
   BlockingWaiter waiter(metadata.file->engine());
   HeaderWriter::Update update;
-  const std::uint64_t features = metadata.header.incompatible & ~kIncompatibleDirty;
-  update.patch.set<std::uint64_t>(offsetof(RawHeader, incompatible_features), features);
+  const std::uint64_t kept = metadata.header.incompatible & ~features;
+  update.patch.set<std::uint64_t>(offsetof(RawHeader, incompatible_features), kept);
   update.waiter = &waiter;
   metadata.header_writer.submit(update);
   const Result<void> written = waiter.wait();
   if (written) {
-    metadata.header.incompatible = features;
+    metadata.header.incompatible = kept;
   }
   return written;
 }
 
-}  // namespace
-
-Result<void> settle(Metadata& metadata) noexcept {
+Result<void> recount(Metadata& metadata, Recounted what) noexcept {
   try {
-    VARVE_TRY(Settlement(metadata).run());
-    return clear_dirty_bit(metadata);
+    return Settlement(metadata, what).run();
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot recount the image");
   }
+}
+
+Result<void> settle(Metadata& metadata) noexcept {
+  VARVE_TRY(recount(metadata, Recounted::all));
+  return clear_features(metadata, kIncompatibleDirty);
 }
 
 }  // namespace varve

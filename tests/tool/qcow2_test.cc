@@ -60,6 +60,13 @@ truncate -s 1835008 leak.qcow2
 poke leak.qcow2 $((131072 + 2 * 25 + 1)) '\1'
 poke leak.qcow2 $((131072 + 2 * 26 + 1)) '\1'
 poke cor.qcow2 $((131072 + 2 * 5 + 1)) '\0'
+# Clusters counted more often than they are referred to, and one whose COPIED flag is missing.
+cp base.qcow2 lost.qcow2
+poke lost.qcow2 $((131072 + 2 * 6 + 1)) '\2'
+poke lost.qcow2 $((131072 + 2 * 7 + 1)) '\3'
+cp base.qcow2 flag.qcow2
+poke flag.qcow2 $((262144 + 8 * 3)) '\0'
+poke flag.qcow2 $((131072 + 2 * 9 + 1)) '\2'
 cp cor.qcow2 cor2.qcow2
 poke cor2.qcow2 $((262144 + 8 + 6)) '\2'
 truncate -s 3M r.raw
@@ -193,6 +200,14 @@ TEST_F(Qcow2SideBySide, CheckSaysWhatQemuImgSays) {
       "qemu-img check nb1.qcow2",
       "qemu-img check inc.qcow2",
       "qemu-img check short.qcow2",
+      "qemu-img check -r all r.raw",
+      "qemu-img check -r all b.qcow2",
+      "qemu-img check -r leaks lost.qcow2 && $QEMU check lost.qcow2",
+      "qemu-img check -r all lost.qcow2 && $QEMU check lost.qcow2",
+      "qemu-img check -q -r all lost.qcow2",
+      "qemu-img check -r all --output=json lost.qcow2",
+      "qemu-img check -r leaks flag.qcow2 && $QEMU check flag.qcow2",
+      "qemu-img check -r all flag.qcow2 && $QEMU compare flag.qcow2 base.qcow2",
   });
 }
 

@@ -1,5 +1,7 @@
 // varve check: whether an image keeps the format's rules.
 
+#include <cstring>
+
 #include <varve/check.h>
 
 #include "image_argument.h"
@@ -14,17 +16,19 @@ namespace {
 
 constexpr const char* kCheckHelp = R"(Check whether an image's tables hold together.  Usage:
 
-  {0} check [-f FMT | --image-opts] [-T CACHE_MODE] [-U] [-q]
+  {0} check [-f FMT | --image-opts] [-T CACHE_MODE] [-r leaks|all] [-U] [-q]
         [--output human|json] FILENAME
 
   -f, --format FMT              raw or qcow2; detected otherwise
   --image-opts                  FILENAME is a list of key=value pairs
   -T, --cache CACHE_MODE        none, writeback (default), ...
+  -r, --repair leaks|all        give leaked clusters back; or make every count and flag true
   -U, --force-share             also while another program writes it
   --output human|json           form of the answer
   -q, --quiet                   the exit code only
 
-Exit codes: 0 clean, 1 not checked, 2 corruptions, 3 leaked clusters, 63 the format has no checks
+Exit codes: 0 clean, 1 not checked, 2 corruptions, 3 leaked clusters, 63 the format has no checks;
+with -r what is left afterwards counts. Repairing never changes what the disk holds.
 
 Examples:
   {0} check disk.qcow2
@@ -47,9 +51,19 @@ enum CheckExitCode : int { kClean = 0, kFailed = 1, kCorrupt = 2, kLeaks = 3, kU
 struct CheckRequest {
   ImageArgument image;
   std::string cache = "writeback";
-  bool repair = false;
+  std::optional<Repair> repair;
   bool quiet = false;
   bool json = false;
+};
+
+// What was wrong, what is wrong now, and how much of it was put right.
+struct CheckResult {
+  CheckReport before;
+  CheckReport now;
+  std::optional<Error> left;
+  bool is_repaired = false;
+  std::uint64_t leaks_fixed = 0;
+  std::uint64_t corruptions_fixed = 0;
 };
 
 // The count recorded for a cluster, where a finding says it.
@@ -61,6 +75,11 @@ std::uint64_t recorded_count(const CheckReport& report, const Finding& finding) 
     }
   }
   return (finding.expected & kCopied) != 0 ? 1 : 2;
+}
+
+bool is_count(const Finding& finding) {
+  return finding.severity == Severity::leak ||
+         (finding.table == IoTag::refcount_block && finding.severity != Severity::failure);
 }
 
 std::string finding_words(const CheckReport& report, const Finding& finding,
@@ -88,15 +107,58 @@ std::string finding_words(const CheckReport& report, const Finding& finding,
                      finding.host_offset, finding.found, finding.expected);
 }
 
-// Flags after everything else, as qemu-img judges them in a pass of its own.
-void print_findings(const CheckReport& report, std::uint32_t cluster_bytes) {
-  for (const bool flags : {false, true}) {
-    for (const Finding& finding : report.findings) {
-      if (flags == (finding.reason == Corruption::copied_flag_wrong)) {
-        fmt::print(stderr, "{}\n", finding_words(report, finding, cluster_bytes));
-      }
+constexpr std::uint64_t kCopiedFlag = std::uint64_t{1} << 63;
+
+// A flag that disagrees with a count which is itself wrong, and agrees with the true one: nothing
+// is done to it when the count is put right.
+bool is_true_flag(const CheckReport& report, const Finding& flag) {
+  for (const Finding& other : report.findings) {
+    if (is_count(other) && other.host_offset == flag.host_offset) {
+      return ((flag.found & kCopiedFlag) != 0) == (other.expected == 1);
     }
   }
+  return false;
+}
+
+bool is_flag(const Finding& finding) {
+  return finding.reason == Corruption::copied_flag_wrong;
+}
+
+// In qemu-img's order: what is wrong, the counts that are put right, the flags, which it judges in
+// a pass of its own.
+void print_findings(const CheckResult& result, std::uint32_t cluster_bytes) {
+  const CheckReport& report = result.before;
+  for (const Finding& finding : report.findings) {
+    if (!is_flag(finding)) {
+      fmt::print(stderr, "{}\n", finding_words(report, finding, cluster_bytes));
+    }
+  }
+  for (const Finding& finding : report.findings) {
+    if (result.is_repaired && is_count(finding)) {
+      fmt::print(stderr, "Repairing cluster {} refcount={} reference={}\n",
+                 finding.host_offset / cluster_bytes, finding.found, finding.expected);
+    }
+  }
+  for (const Finding& finding : report.findings) {
+    if (!is_flag(finding) || (result.is_repaired && is_true_flag(report, finding))) {
+      continue;
+    }
+    std::string words = finding_words(report, finding, cluster_bytes);
+    if (result.is_repaired && words.starts_with("ERROR")) {
+      words.replace(0, std::strlen("ERROR"), "Repairing");
+    }
+    fmt::print(stderr, "{}\n", words);
+  }
+}
+
+void print_fixed(const CheckResult& result) {
+  if (result.leaks_fixed + result.corruptions_fixed == 0) {
+    return;
+  }
+  print("The following inconsistencies were found and repaired:\n\n");
+  print("    {} leaked clusters\n    {} corruptions\n\n", result.leaks_fixed,
+        result.corruptions_fixed);
+  print("Double checking the fixed image now...\n");
 }
 
 void print_human(const CheckReport& report) {
@@ -128,7 +190,8 @@ void print_human(const CheckReport& report) {
 }
 
 // Keys in qemu-img's order; counts that are zero are left out.
-void print_json(const CheckReport& report, const OpenedImage& opened) {
+void print_json(const CheckResult& result, const OpenedImage& opened) {
+  const CheckReport& report = result.now;
   Json node;
   const auto add = [&node](const char* key, std::uint64_t value) {
     if (value != 0) {
@@ -138,8 +201,10 @@ void print_json(const CheckReport& report, const OpenedImage& opened) {
   add("image-end-offset", report.image_end_offset);
   add("compressed-clusters", report.compressed_clusters);
   add("total-clusters", report.total_clusters);
+  add("corruptions-fixed", result.corruptions_fixed);
   add("corruptions", report.corruptions);
   node["check-errors"] = report.failures;
+  add("leaks-fixed", result.leaks_fixed);
   add("leaks", report.leaks);
   add("allocated-clusters", report.allocated_clusters);
   node["filename"] = opened.filename;
@@ -158,6 +223,39 @@ int exit_code(const CheckReport& report) {
   return report.failures != 0 ? kFailed : kClean;
 }
 
+// Checks, and repairs where that is asked for.
+Result<CheckResult> examine(Image& image, const CheckRequest& request) {
+  CheckResult result;
+  if (request.repair) {
+    Result<RepairReport> repaired = repair(image, *request.repair);
+    if (!repaired) {
+      return repaired.error();
+    }
+    result.before = std::move(repaired->before);
+    result.now = std::move(repaired->after);
+    result.left = repaired->left;
+    const auto less = [](std::uint64_t before, std::uint64_t after) {
+      return before > after ? before - after : 0;
+    };
+    result.leaks_fixed = less(result.before.leaks, result.now.leaks);
+    result.corruptions_fixed = less(result.before.corruptions, result.now.corruptions);
+    result.is_repaired =
+        result.leaks_fixed + result.corruptions_fixed != 0 && !result.left.has_value();
+    for (const Finding& finding : result.before.findings) {
+      const bool is_untouched = is_flag(finding) && is_true_flag(result.before, finding);
+      result.corruptions_fixed -= result.is_repaired && is_untouched ? 1 : 0;
+    }
+    return result;
+  }
+  Result<CheckReport> report = check(image);
+  if (!report) {
+    return report.error();
+  }
+  result.before = *report;
+  result.now = std::move(*report);
+  return result;
+}
+
 int check_image(Context& context, const CheckRequest& request) {
   std::optional<OpenedImage> opened = open_image(context, request.image);
   if (!opened) {
@@ -169,19 +267,23 @@ int check_image(Context& context, const CheckRequest& request) {
     return kUnsupported;
   }
   const std::uint32_t cluster_bytes = opened->image->facts().cluster_bytes;
-  const Result<CheckReport> report = check(*opened->image);
-  if (!report) {
-    context.error("Check failed: {}", short_words(report.error()));
+  const Result<CheckResult> result = examine(*opened->image, request);
+  if (!result) {
+    context.error("Check failed: {}", short_words(result.error()));
     (void)opened->image->close();
     return kFailed;
   }
-  print_findings(*report, cluster_bytes);
-  if (request.json) {
-    print_json(*report, *opened);
-  } else if (!request.quiet) {
-    print_human(*report);
+  print_findings(*result, cluster_bytes);
+  if (result->left) {
+    context.error("{}: {}", opened->filename, describe(*result->left));
   }
-  return close_image(context, *opened) ? exit_code(*report) : kFailed;
+  if (request.json) {
+    print_json(*result, *opened);
+  } else if (!request.quiet) {
+    print_fixed(*result);
+    print_human(result->now);
+  }
+  return close_image(context, *opened) ? exit_code(result->now) : kFailed;
 }
 
 // False after a message.
@@ -190,7 +292,9 @@ bool take_repair(const Context& context, const std::string& value, CheckRequest&
     context.usage_error("check", "--repair (-r) expects 'leaks' or 'all' not '{}'", value);
     return false;
   }
-  request.repair = true;
+  request.repair = value == "leaks" ? Repair::leaks : Repair::all;
+  request.image.writable = true;
+  request.image.allow_corrupt = true;
   return true;
 }
 
@@ -236,11 +340,6 @@ int run_check(Context& context, int argc, char** argv) {
     return kFailed;
   }
   request.image.cache = *cache;
-  if (request.repair) {
-    context.error("{}: repairing is not supported by this version; nothing was changed",
-                  request.image.text);
-    return kFailed;
-  }
   return check_image(context, request);
 }
 

@@ -266,6 +266,7 @@ std::optional<ResolvedImage> resolve_image(Context& context, const ImageArgument
   ResolvedImage image;
   image.options.writable = argument.writable;
   image.options.force_share = argument.force_share;
+  image.options.allow_corrupt = argument.allow_corrupt;
   image.options.open_backing = argument.open_backing;
   image.options.open_data_file = argument.open_data_file;
   image.options.file.direct = argument.cache.direct;

@@ -20,6 +20,7 @@ struct ImageArgument {
   bool image_opts = false;            // `text` is a list of key=value pairs.
   bool writable = false;
   bool force_share = false;
+  bool allow_corrupt = false;  // Written although marked corrupt: to repair it.
   bool open_backing = true;
   bool open_data_file = true;
   CacheMode cache;

@@ -1,4 +1,4 @@
-// Checking an image against everything the format says. Nothing is repaired.
+// Checking an image against everything the format says, and repairing its counts.
 #pragma once
 
 #include <varve/c/base.h>
@@ -55,5 +55,34 @@ typedef struct varve_check_report {
 // VARVE_BUSY (an operation runs), VARVE_NO_MEMORY, and those of flush.
 VARVE_API varve_code varve_check(varve_image* image, const varve_check_options* options,
                                  varve_check_report* report, varve_error* error);
+
+// What may be repaired.
+enum {
+  VARVE_REPAIR_LEAKS = 0,  // Space nobody refers to; with anything else wrong nothing changes.
+  VARVE_REPAIR_ALL = 1     // Every count and flag that disagrees with the references.
+};
+
+typedef struct varve_repair_report {
+  size_t size;
+  uint64_t leaks_before;
+  uint64_t corruptions_before;
+  uint64_t failures_before;
+  uint64_t leaks_after;
+  uint64_t corruptions_after;
+  uint64_t failures_after;
+  uint64_t is_left;  // Something is left that counts and flags cannot repair.
+} varve_repair_report;
+
+// Checks an image open for writing, repairs it in the order that a crash cannot make worse, and
+// checks again; calling it again changes nothing, and the content of disk and snapshots never
+// changes. The corrupt mark (VARVE_OPEN_ALLOW_CORRUPT) goes once nothing is wrong. Findings that
+// are told are those of before. `left` says what is left, where something is. `options` and `left`
+// may be NULL. Blocking. Durable.
+// Threads: the image's. Fork: not in the child. Errors: VARVE_UNSUPPORTED (raw), VARVE_READ_ONLY,
+// VARVE_BUSY (an operation, a state writer, a snapshot that is read), VARVE_CANCELLED,
+// VARVE_NO_MEMORY, VARVE_NO_SPACE, VARVE_IO, VARVE_INVALID_ARGUMENT.
+VARVE_API varve_code varve_repair(varve_image* image, uint32_t what,
+                                  const varve_check_options* options, varve_repair_report* report,
+                                  varve_error* left, varve_error* error);
 
 VARVE_C_END

@@ -46,6 +46,19 @@ static void damage(const char* path) {
   CHECK(truncate(path, 21 * kCluster) == 0);
 }
 
+/* The first L1 entry leads far behind the end of the file. */
+static void lose_table(const char* path) {
+  FILE* file = fopen(path, "r+b");
+  unsigned char table[8];
+  CHECK(file != NULL && fseek(file, 40, SEEK_SET) == 0 && fread(table, 1, 8, file) == 8);
+  uint64_t place = 0;
+  for (int i = 0; i < 8; ++i) {
+    place = place << 8 | table[i];
+  }
+  CHECK(fseek(file, (long)place, SEEK_SET) == 0);
+  CHECK(fwrite("\x80\0\1\0\0\0\0\0", 1, 8, file) == 8 && fclose(file) == 0);
+}
+
 static void check_it(varve_engine* engine) {
   varve_image* image = new_image(engine, "checked", kDisk);
   put(image, 0, 3 * kCluster, 1);
@@ -67,6 +80,24 @@ static void check_it(varve_engine* engine) {
   CHECK(seen.last.host_offset == 20 * kCluster && seen.last.found == 1 && seen.last.expected == 0);
   CHECK(seen.last.rule[0] != '\0' && seen.last.table == VARVE_TAG_REFCOUNT_BLOCK);
   FAILS(VARVE_INVALID_ARGUMENT, varve_check(image, &options, NULL, &error));
+  varve_repair_report repaired = {.size = sizeof(repaired)};
+  FAILS(VARVE_READ_ONLY, varve_repair(image, VARVE_REPAIR_ALL, NULL, &repaired, NULL, &error));
+  OK(varve_image_close(image, &error));
+  image = open_image(engine, "checked", VARVE_OPEN_WRITABLE);
+  FAILS(VARVE_UNSUPPORTED, varve_repair(image, 7, NULL, &repaired, NULL, &error));
+  OK(varve_repair(image, VARVE_REPAIR_LEAKS, &options, &repaired, NULL, &error));
+  CHECK(repaired.leaks_before == 1 && repaired.leaks_after == 0 && !repaired.is_left);
+  CHECK(holds(image, 0, 3 * kCluster, 1));
+  OK(varve_image_close(image, &error));
+
+  /* A table that cannot be read: what is left is told, and nothing was changed. */
+  damage(path_of("checked"));
+  lose_table(path_of("checked"));
+  image = open_image(engine, "checked", VARVE_OPEN_WRITABLE);
+  varve_error left = {.size = sizeof(left)};
+  OK(varve_repair(image, VARVE_REPAIR_ALL, NULL, &repaired, &left, &error));
+  CHECK(repaired.is_left && left.code == VARVE_CORRUPT && left.tag == VARVE_TAG_L1);
+  CHECK(repaired.leaks_after == repaired.leaks_before && repaired.leaks_before != 0);
   OK(varve_image_close(image, &error));
 }
 
