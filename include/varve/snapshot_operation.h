@@ -32,8 +32,10 @@ enum class SnapshotPhase : std::uint8_t {
   preparing,   // Claims what publishing needs. Guest requests go on as ever.
   ready,       // Create, stepwise: waits for freeze().
   frozen,      // Create, stepwise: the content is fixed; waits for publish().
-  walking,     // Counts what the snapshot shares. Guest requests go on, copying what they change.
-  publishing,  // The header is being written; nothing can be cancelled any more.
+  walking,     // Counts what the snapshot shares; apply: checks it. Guest requests go on, copying
+               // what they change.
+  publishing,  // The header is being written; nothing can be cancelled any more. Apply: the new
+               // disk is served, and what it shares is counted first; flushes wait.
   reclaiming,  // Visible and durable already; gives back what nobody refers to any more.
   done,        // See result().
 };

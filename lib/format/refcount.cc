@@ -218,6 +218,32 @@ std::optional<RefcountStop> subtract_refcounts(const Geometry& geometry, Bytes b
   });
 }
 
+std::optional<RefcountStop> find_undoublable(const Geometry& geometry, ConstBytes block,
+                                             std::uint64_t index, std::uint64_t count) noexcept {
+  assert_range(geometry, block, index, count);
+  const std::uint64_t per_word = 64 >> geometry.refcount_order;
+  const std::uint64_t lowest_bits = ~std::uint64_t{0} / geometry.refcount_max();
+  const std::uint64_t highest_bits = lowest_bits << (geometry.refcount_bits() - 1);
+  const std::uint64_t end = index + count;
+  while (index < end) {
+    const std::uint64_t bit = index << geometry.refcount_order;
+    if (bit % 64 == 0 && end - index >= per_word) {
+      // A count above half has its highest bit set, and a borrow from 0 sets it.
+      const auto word = load_be<std::uint64_t>(block, bit / 8);
+      if (((word | (word - lowest_bits)) & highest_bits) == 0) {
+        index += per_word;
+        continue;
+      }
+    }
+    const std::uint64_t value = load_refcount(geometry, block, index);
+    if (value == 0 || value > geometry.refcount_max() / 2) {
+      return RefcountStop{index, value};
+    }
+    ++index;
+  }
+  return std::nullopt;
+}
+
 std::uint64_t zero_run(const Geometry& geometry, ConstBytes block, std::uint64_t index,
                        std::uint64_t limit) noexcept {
   return run_length(geometry, block, index, limit, true);

@@ -35,6 +35,10 @@ struct RefcountStop {
                                                              std::uint64_t index,
                                                              std::uint64_t count,
                                                              std::uint64_t delta) noexcept;
+// The first of `count` neighbouring counts that is 0 or cannot double.
+[[nodiscard]] std::optional<RefcountStop> find_undoublable(const Geometry& geometry,
+                                                           ConstBytes block, std::uint64_t index,
+                                                           std::uint64_t count) noexcept;
 // Length of the run of equal "is zero" answers starting at `index`, at most `limit` entries.
 [[nodiscard]] std::uint64_t zero_run(const Geometry& geometry, ConstBytes block,
                                      std::uint64_t index, std::uint64_t limit) noexcept;

@@ -88,6 +88,7 @@ class Qcow2Image final : public ImageCore {
   void open_gate() noexcept;
   // The same, running the engine until the requests in flight have ended.
   void close_gate_and_wait() noexcept;
+  [[nodiscard]] bool is_gate_closed() const noexcept { return is_gate_closed_; }
   // A control operation's own request, unchecked, while the gate is closed.
   void submit_behind_gate(BlockRequest& request) noexcept;
 

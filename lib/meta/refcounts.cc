@@ -57,6 +57,27 @@ Refcounts::Span Refcounts::span_of(std::uint64_t index, std::uint64_t count) con
   return {index * bits / 8, divide_up((index + count) * bits, 8)};
 }
 
+Error Refcounts::not_counted(const TableCache::Table& table, HostCluster first,
+                             std::uint64_t index) const noexcept {
+  const std::uint64_t base = round_down(first.value(), geometry_.refcounts_per_block());
+  return corrupt_at(Corruption::refcount_too_low, IoTag::refcount_block,
+                    table.offset().value() + span_of(index, 1).begin,
+                    "a referenced cluster has refcount 0; cluster", base + index);
+}
+
+Answer<bool> Refcounts::can_double(HostCluster first, std::uint64_t count) noexcept {
+  VARVE_ASSERT(count == in_one_block(first, count));
+  const std::uint64_t number = geometry_.refcount_block_index(first);
+  TableCache::Table* table = blocks_.find_quietly(HostOffset(table_[number]));
+  table = table != nullptr ? table : VARVE_ASK(block(number));
+  const std::uint64_t index = first.value() % geometry_.refcounts_per_block();
+  const auto stop = find_undoublable(geometry_, table->bytes(), index, count);
+  if (stop && stop->value == 0) {
+    return not_counted(*table, first, stop->index);
+  }
+  return !stop.has_value();
+}
+
 Answer<Nothing> Refcounts::add(HostCluster first, std::uint64_t count,
                                bool must_be_counted) noexcept {
   VARVE_ASSERT(count == in_one_block(first, count));
@@ -71,12 +92,10 @@ Answer<Nothing> Refcounts::add(HostCluster first, std::uint64_t count,
   if (stop->index > index) {
     VARVE_ASSERT(!subtract_refcounts(geometry_, bytes, index, stop->index - index, 1));
   }
-  const std::uint64_t cluster = first.value() - index + stop->index;
-  const std::uint64_t where = table->offset().value() + span_of(stop->index, 1).begin;
   if (stop->value == 0) {
-    return corrupt_at(Corruption::refcount_too_low, IoTag::refcount_block, where,
-                      "a referenced cluster has refcount 0; cluster", cluster);
+    return not_counted(*table, first, stop->index);
   }
+  const std::uint64_t where = table->offset().value() + span_of(stop->index, 1).begin;
   Error error =
       failure_at(ErrorCode::out_of_range, IoTag::refcount_block, where, "refcount would overflow");
   error.value = stop->value;

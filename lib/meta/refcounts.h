@@ -49,6 +49,9 @@ class Refcounts {
   [[nodiscard]] Answer<Nothing> add(HostCluster first, std::uint64_t count,
                                     bool must_be_counted) noexcept;
   [[nodiscard]] Answer<Nothing> subtract(HostCluster first, std::uint64_t count) noexcept;
+  // Whether every cluster of such a run can take as many references as it has; what others use
+  // stays more recently used. Errors: corrupt (refcount_too_low: a count of 0).
+  [[nodiscard]] Answer<bool> can_double(HostCluster first, std::uint64_t count) noexcept;
 
   // Growth has made a block, or a whole new table, durable.
   void set_block(std::uint64_t index, HostOffset offset) noexcept {
@@ -69,6 +72,10 @@ class Refcounts {
   [[nodiscard]] Span span_of(std::uint64_t index, std::uint64_t count) const noexcept;
 
  private:
+  // A reference to a cluster of the run's block whose count, at `index`, is 0.
+  [[nodiscard]] Error not_counted(const TableCache::Table& table, HostCluster first,
+                                  std::uint64_t index) const noexcept;
+
   Geometry geometry_;
   TableCache blocks_;
   std::vector<std::uint64_t> table_;

@@ -13,6 +13,9 @@ namespace {
 // A window: so many bytes of tables, so many entries.
 constexpr std::uint64_t kWindowBytes = 4 * kMiB;
 constexpr std::uint64_t kWindowEntries = 512 * 1024;
+// Of a probe, which is in a hurry: memory touched for the first time costs more than reading into
+// it.
+constexpr std::uint64_t kProbeBytes = kMiB;
 
 // A slice of work: entries looked at and items applied, some 50 microseconds.
 constexpr std::uint64_t kSlice = 24 * 1024;
@@ -46,7 +49,7 @@ bool TreeWalk::is_visited(std::uint64_t slot) const noexcept {
   if (!entry.is_allocated() || is_same_table(plan_.other, slot, entry.offset())) {
     return false;
   }
-  if (plan_.added == nullptr || plan_.change == Change::add) {
+  if (plan_.added == nullptr || plan_.change != Change::drop) {
     return plan_.added == nullptr || !(*plan_.added)[slot];
   }
   return (*plan_.added)[slot] ||
@@ -64,14 +67,16 @@ void TreeWalk::start(const Plan& plan, Waiter& done) noexcept {
   work_ = 0;
   is_stepping_back_ = false;
   needs_round_ = false;
+  has_room_ = true;
   tables_done_ = 0;
   tables_total_ = 0;
   for (std::uint64_t slot = 0; slot < plan_.l1->size(); ++slot) {
     tables_total_ += is_visited(slot) ? 1 : 0;
   }
   const std::uint64_t table_bytes = metadata_->geometry.cluster_bytes();
+  const std::uint64_t window_bytes = plan_.change == Change::probe ? kProbeBytes : kWindowBytes;
   window_max_ = std::max<std::uint64_t>(
-      1, std::min({kWindowBytes / table_bytes, kWindowEntries / metadata_->geometry.l2_entries(),
+      1, std::min({window_bytes / table_bytes, kWindowEntries / metadata_->geometry.l2_entries(),
                    static_cast<std::uint64_t>(metadata_->l2.capacity()) / 4}));
   step_ = Step::choosing;
   const Result<void> reserved = items_.reserve();
@@ -112,7 +117,7 @@ void TreeWalk::run() noexcept {
     return;
   }
   while (true) {
-    if (is_stopped_ && plan_.change == Change::add && !error_) {
+    if (is_stopped_ && plan_.change != Change::drop && !error_) {
       fail(failure(ErrorCode::cancelled, "the walk was stopped"));
     }
     const Answer<Nothing> answer = perform();
@@ -155,13 +160,16 @@ Answer<Nothing> TreeWalk::perform() noexcept {
       return Nothing();
     case Step::applying:
       VARVE_ASK(apply());
-      if (plan_.change == Change::add && plan_.added != nullptr) {
+      if (plan_.change != Change::drop && plan_.added != nullptr) {
         for (const Visit& visit : window_) {
           (*plan_.added)[visit.slot] = true;
         }
       }
-      step_ = Step::flagging;
       flagged_ = 0;
+      step_ = Step::flagging;
+      if (plan_.change == Change::probe) {
+        leave_window();
+      }
       return Nothing();
     case Step::flagging:
       VARVE_ASK(clear_flags());
@@ -206,12 +214,16 @@ bool TreeWalk::start_early_write() noexcept {
     fail(early_write_.result.error());
     return true;
   }
-  tables_done_ += window_.size();
-  let_go();
-  step_ = Step::choosing;
+  leave_window();
   early_write_.is_running = true;
   metadata_->commit.write_early(early_write_);
   return true;
+}
+
+void TreeWalk::leave_window() noexcept {
+  tables_done_ += window_.size();
+  let_go();
+  step_ = Step::choosing;
 }
 
 void TreeWalk::EarlyWrite::resume(const Result<void>& outcome) noexcept {
@@ -298,7 +310,7 @@ Answer<Nothing> TreeWalk::choose() noexcept {
       return valid.error();
     }
     const bool drops =
-        plan_.change == Change::add || plan_.added == nullptr || (*plan_.added)[next_slot_];
+        plan_.change != Change::drop || plan_.added == nullptr || (*plan_.added)[next_slot_];
     window_.push_back({next_slot_, entry.offset(), drops, false, false});
   }
   collected_ = 0;
@@ -349,7 +361,8 @@ Answer<Nothing> TreeWalk::apply() noexcept {
   TableCache& cache = metadata_->refcounts.blocks();
   const std::uint64_t depth = prefetch_depth(cache);
   for (; block_ < blocks.size(); ++block_) {
-    if (cache.dirty_count() > cache.capacity() / 2 && !std::exchange(is_written_, true)) {
+    if (plan_.change != Change::probe && cache.dirty_count() > cache.capacity() / 2 &&
+        !std::exchange(is_written_, true)) {
       return Need{Need::Kind::early_write, HostOffset(), 0};
     }
     const std::size_t ahead = std::min<std::size_t>(blocks.size(), block_ + depth);
@@ -396,6 +409,12 @@ Answer<Nothing> TreeWalk::apply_block(std::uint32_t block) noexcept {
 Answer<Nothing> TreeWalk::apply_item(WalkItem& item) noexcept {
   if (plan_.change == Change::add) {
     return metadata_->store.share({HostCluster(item.cluster), item.count});
+  }
+  if (plan_.change == Change::probe) {
+    const bool has_room =
+        VARVE_ASK(metadata_->refcounts.can_double(HostCluster(item.cluster), item.count));
+    has_room_ = has_room_ && has_room;
+    return Nothing();
   }
   VARVE_ASK(drop_table(window_[item.table], item.table));
   while (item.count != 0 && item.entry != WalkItem::kTable) {

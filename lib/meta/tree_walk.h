@@ -1,5 +1,6 @@
 // Walks everything a set of L2 tables maps, in bulk, and adds or drops one reference on each: what
-// a snapshot, an apply, a deletion or an undone creation changes. Runs behind guest I/O.
+// a snapshot, an apply, a deletion or an undone creation changes. Runs behind guest I/O. A probe
+// changes nothing: it reads and checks all that an addition would.
 //
 // A window of tables at a time: the tables are read in parallel and checked whole, their clusters
 // gathered by refcount block, the blocks edited run by run, COPIED put right in the tables, and
@@ -25,7 +26,7 @@ namespace varve {
 
 class TreeWalk final : private Waiter {
  public:
-  enum class Change : std::uint8_t { add, drop };
+  enum class Change : std::uint8_t { add, drop, probe };
   // What is pointed to outlives the walk.
   struct Plan {
     Change change = Change::add;
@@ -33,8 +34,8 @@ class TreeWalk final : private Waiter {
     HostOffset where;                                // ... that stand here in the file.
     // Slots with the same table there are left out.
     const std::vector<std::uint64_t>* other = nullptr;
-    // add: slots marked here are left out, and marked when they are done; drop: only those marked
-    // lose references.
+    // add, probe: slots marked here are left out, and marked when they are done; drop: only those
+    // marked lose references.
     std::vector<bool>* added = nullptr;
     // drop: where a count falls to one and the active disk owns the cluster, found by pairing L1
     // slots, COPIED is set again; with `added` in the slots not marked there as well, as far as the
@@ -50,8 +51,12 @@ class TreeWalk final : private Waiter {
   // `added` have their references; the clusters of others are counted as before, unless taking them
   // back failed too (counts are then too high: leaks). REQUIRES: not running.
   void start(const Plan& plan, Waiter& done) noexcept;
-  // Ends an addition early, as a failure.
+  // Ends an addition or a probe early, as a failure.
   void stop() noexcept { is_stopped_ = is_stopped_ || step_ != Step::idle; }
+
+  // Every count the probe has seen can double, so that an addition cannot overflow: a tree refers
+  // to a cluster no more often than the count says.
+  [[nodiscard]] bool has_room() const noexcept { return has_room_; }
 
   // Flags were changed in a table that only a flush round may write.
   [[nodiscard]] bool needs_round() const noexcept { return needs_round_; }
@@ -65,7 +70,7 @@ class TreeWalk final : private Waiter {
     idle,
     choosing,    // -> collecting, or finishing when no slot is left
     collecting,  // -> applying
-    applying,    // -> flagging; reverting after a failed addition
+    applying,    // -> flagging; choosing in a probe; reverting after a failed addition
     flagging,    // -> writing
     writing,     // -> choosing, the write going on behind
     reverting,   // -> finishing
@@ -119,6 +124,7 @@ class TreeWalk final : private Waiter {
   [[nodiscard]] Answer<TableCache::Table*> walked_table(HostOffset offset) noexcept;
   void prefetch(TableCache& cache, HostOffset offset) noexcept;
   void let_go() noexcept;
+  void leave_window() noexcept;
   [[nodiscard]] std::uint64_t prefetch_depth(const TableCache& cache) const noexcept;
 
   Metadata* metadata_;
@@ -129,6 +135,7 @@ class TreeWalk final : private Waiter {
   bool is_stopped_ = false;
   bool is_written_ = false;
   bool needs_round_ = false;
+  bool has_room_ = true;
 
   std::uint64_t next_slot_ = 0;
   std::vector<Visit> window_;

@@ -9,6 +9,14 @@
 #include "snapshot/facts_table.h"
 
 namespace varve {
+namespace {
+
+// What guests make differ while the tables are probed is probed again, until so few are left for
+// the pause, or so often.
+constexpr std::uint64_t kTablesInPause = 4;
+constexpr unsigned kProbesMax = 4;
+
+}  // namespace
 
 ApplyOperation::ApplyOperation(Qcow2Image& image, const SnapshotEntry& entry)
     : ControlOperation(image), entry_(entry), walk_(image.metadata()) {}
@@ -23,7 +31,7 @@ Result<void> ApplyOperation::take_up() {
 }
 
 SnapshotPhase ApplyOperation::phase() const noexcept {
-  if (step_ < Step::sharing) {
+  if (step_ < Step::probing) {
     return SnapshotPhase::preparing;
   }
   if (step_ < Step::switching || step_ >= Step::undoing) {
@@ -42,14 +50,23 @@ ControlOperation::Progress ApplyOperation::perform() noexcept {
       return claim_run(metadata().geometry.clusters_for(new_l1_.size() * 8), l1_run_);
     case Step::claiming_table:
       return claim_table(table_);
+    case Step::probing:
+      return probe();
     case Step::taking_dirty:
+      is_counted_ = true;
       is_dirty_taken_ = true;
       return take_dirty();
     case Step::sharing:
-    case Step::sharing_rest:
-      return share();
+      return share(metadata().l1.entries());
     case Step::closing_gate:
       return close_gate();
+    case Step::completing:
+      return is_counted_ ? share(metadata().l1.entries()) : probe();
+    case Step::taking_dirty_behind:
+      is_dirty_taken_ = true;
+      return take_dirty();
+    case Step::sharing_behind:
+      return share(other_l1_.entries());
     case Step::switching:
       switch_in_memory();
       return Progress::next;
@@ -85,10 +102,32 @@ ControlOperation::Progress ApplyOperation::perform() noexcept {
   VARVE_ASSERT(false);
 }
 
+ApplyOperation::Step ApplyOperation::next_step() const noexcept {
+  switch (step_) {
+    case Step::probing:
+      if (has_room_) {
+        const bool is_quiet = walk_.tables_done() <= kTablesInPause;
+        return is_quiet || probes_ == kProbesMax ? Step::closing_gate : Step::probing;
+      }
+      return Step::taking_dirty;
+    case Step::completing:
+      return has_room_ || is_counted_ ? Step::switching : Step::taking_dirty;
+    case Step::switching:
+      return is_counted_ ? Step::settling : Step::taking_dirty_behind;
+    case Step::clearing_dirty:
+    case Step::undo_clearing:
+      return Step::end;
+    default:
+      return static_cast<Step>(static_cast<std::uint8_t>(step_) + 1);
+  }
+}
+
 bool ApplyOperation::step_done() noexcept {
-  const bool is_last = step_ == Step::clearing_dirty || step_ == Step::undo_clearing;
-  step_ = is_last ? Step::end : static_cast<Step>(static_cast<std::uint8_t>(step_) + 1);
-  return !is_last;
+  step_ = next_step();
+  if (step_ == Step::taking_dirty) {
+    open_gate();
+  }
+  return step_ != Step::end;
 }
 
 bool ApplyOperation::step_failed() noexcept {
@@ -127,6 +166,7 @@ ControlOperation::Progress ApplyOperation::take_l1() noexcept {
     for (std::uint64_t i = 0; i < std::min<std::uint64_t>(entries, snapshot_l1_.size()); ++i) {
       new_l1_[i] = L1Entry(snapshot_l1_[i]).without_copied().raw();
     }
+    probed_.assign(entries, false);
     added_.assign(entries, false);
     other_l1_ = L1Table(new_l1_, HostOffset());
   } catch (const std::bad_alloc&) {
@@ -135,13 +175,28 @@ ControlOperation::Progress ApplyOperation::take_l1() noexcept {
   return Progress::next;
 }
 
-// +1 on what only the new disk has; slots that lead to the same table cancel. The guest may make
-// them differ meanwhile: the rest is done behind the gate.
-ControlOperation::Progress ApplyOperation::share() noexcept {
+// Reads and checks what the new disk has and the old one has not; slots that lead to the same table
+// cancel. The guest may make them differ meanwhile: the rest is done behind the gate.
+ControlOperation::Progress ApplyOperation::probe() noexcept {
+  const Progress progress = run_walk(walk_, {.change = TreeWalk::Change::probe,
+                                             .l1 = &new_l1_,
+                                             .where = entry_.l1_offset,
+                                             .other = &metadata().l1.entries(),
+                                             .added = &probed_});
+  if (progress == Progress::next) {
+    ++probes_;
+    has_room_ = has_room_ && walk_.has_room();
+  }
+  return progress;
+}
+
+// +1 on what only the new disk has.
+ControlOperation::Progress ApplyOperation::share(
+    const std::vector<std::uint64_t>& old_l1) noexcept {
   return run_walk(walk_, {.change = TreeWalk::Change::add,
                           .l1 = &new_l1_,
                           .where = entry_.l1_offset,
-                          .other = &metadata().l1.entries(),
+                          .other = &old_l1,
                           .added = &added_});
 }
 

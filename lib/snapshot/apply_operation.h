@@ -1,20 +1,23 @@
 // Applying a snapshot: the disk becomes what it was then; the snapshot stays.
 //
 // Step transitions:
-//   first_write -> loading_l1 -> claiming_l1 -> claiming_table -> taking_dirty -> sharing ->
-//   closing_gate -> sharing_rest -> switching (the new disk is served from here on) -> settling ->
-//   writing_roots -> roots_barrier -> publishing -> published -> releasing -> reclaiming ->
-//   flushing -> clearing_dirty -> end
+//   first_write -> loading_l1 -> claiming_l1 -> claiming_table -> probing -> closing_gate ->
+//   completing -> switching (the new disk is served from here on) -> taking_dirty_behind ->
+//   sharing_behind -> settling -> writing_roots -> roots_barrier -> publishing -> published ->
+//   releasing -> reclaiming -> flushing -> clearing_dirty -> end
+// Where a count may overflow: probing (or completing) -> taking_dirty -> sharing -> closing_gate ->
+//   completing -> switching -> settling
 // Failure before taking_dirty: -> giving_back -> end
 // Failure before switching:    -> undoing -> undo_flushing -> giving_back -> undo_clearing -> end
 // Failure from switching to publishing: the image is poisoned, the file holds the old disk.
 //
-// The new tree gets its own references while the old disk still runs, so that whatever keeps it
-// from being applied is found before anything is changed, and the header never names a tree without
-// them: else the next write would destroy the snapshot. Only tables that differ are walked.
-// Requests wait from closing_gate to switching; what completed before belongs to the old disk.
-// Between switching and publishing the file still holds the old disk: no L1 sector is written,
-// nothing that was dropped is given back, and flushes wait (O5).
+// Whatever keeps the new tree from being applied is found while the old disk still runs and nothing
+// is changed: every table that differs is read and checked, every count looked at. Then memory
+// switches, and the tree gets its own references behind the guest; where they may not all fit, it
+// gets them before. The header never names a tree without them: else the next write would destroy
+// the snapshot. Requests wait from closing_gate to switching; what completed before belongs to the
+// old disk. Between switching and publishing the file still holds the old disk: no L1 sector is
+// written, nothing that was dropped is given back, and flushes wait (O5).
 #pragma once
 
 #include <optional>
@@ -36,11 +39,14 @@ class ApplyOperation final : public ControlOperation {
     loading_l1,
     claiming_l1,
     claiming_table,
+    probing,
     taking_dirty,
     sharing,
     closing_gate,
-    sharing_rest,
+    completing,
     switching,
+    taking_dirty_behind,
+    sharing_behind,
     settling,
     writing_roots,
     roots_barrier,
@@ -65,8 +71,10 @@ class ApplyOperation final : public ControlOperation {
   [[nodiscard]] SnapshotPhase phase() const noexcept override;
   [[nodiscard]] bool can_cancel() const noexcept override { return step_ < Step::switching; }
   [[nodiscard]] SnapshotProgress walked() const noexcept override { return progress_of(walk_); }
+  [[nodiscard]] Step next_step() const noexcept;
   Progress take_l1() noexcept;
-  Progress share() noexcept;
+  Progress probe() noexcept;
+  Progress share(const std::vector<std::uint64_t>& old_l1) noexcept;
   Progress close_gate() noexcept;
   void open_gate() noexcept;
   void switch_in_memory() noexcept;
@@ -80,12 +88,16 @@ class ApplyOperation final : public ControlOperation {
   SnapshotTable table_;  // Tells that the disk stands on this snapshot.
   std::vector<std::uint64_t> snapshot_l1_;
   std::vector<std::uint64_t> new_l1_;  // COPIED cleared: everything is shared with the snapshot.
-  std::vector<bool> added_;            // The slots of new_l1_ whose trees have their references.
+  std::vector<bool> probed_;           // The slots of new_l1_ whose trees were found sound ...
+  std::vector<bool> added_;            // ... and those whose trees have their references.
   L1Table other_l1_;  // The new one until the switch, made beforehand: the switch cannot fail. Then
                       // the old one.
   ClusterRun l1_run_;
   TreeWalk walk_;
   std::optional<Stopwatch> pause_;
+  unsigned probes_ = 0;      // Passes over what differs.
+  bool has_room_ = true;     // No count can overflow, as far as was probed.
+  bool is_counted_ = false;  // The new tree gets its references before the switch.
   bool is_gate_closed_ = false;
   bool is_dirty_taken_ = false;
   bool is_switched_ = false;

@@ -1,6 +1,7 @@
 // Refcount blocks against a model that knows single bits only, for all seven widths.
 #include "format/refcount.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -144,6 +145,33 @@ TEST_P(RefcountWidth, BulkEditsEqualSingleOnes) {
       ASSERT_EQ(stop->value, expected->value);
     }
     ASSERT_EQ(block, model);
+  }
+}
+
+TEST_P(RefcountWidth, FindsTheFirstCountThatCannotDouble) {
+  SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed_));
+  const std::uint64_t half = geometry_.refcount_max() / 2;
+  std::vector<std::byte> block(geometry_.cluster_bytes());
+  for (int round = 0; round < 100; ++round) {
+    for (std::uint64_t i = 0; i < geometry_.refcounts_per_block(); ++i) {
+      const std::uint64_t count = random_count(geometry_, random_) & half;
+      store_refcount(geometry_, block, i, std::min(half, std::max<std::uint64_t>(count, 1)));
+    }
+    const std::uint64_t odd = random_.below(geometry_.refcounts_per_block());
+    store_refcount(geometry_, block, odd, random_.chance(50) ? 0 : half + 1);
+    const std::uint64_t index = random_.below(geometry_.refcounts_per_block());
+    const std::uint64_t count = random_.below(geometry_.refcounts_per_block() - index + 1);
+    std::optional<std::uint64_t> expected;
+    for (std::uint64_t i = index; i < index + count && !expected; ++i) {
+      const std::uint64_t value = model_load(geometry_, block, i);
+      expected = value == 0 || value > half ? std::optional(i) : std::nullopt;
+    }
+    const auto stop = find_undoublable(geometry_, block, index, count);
+    ASSERT_EQ(stop.has_value(), expected.has_value());
+    if (stop) {
+      ASSERT_EQ(stop->index, *expected);
+      ASSERT_EQ(stop->value, model_load(geometry_, block, *expected));
+    }
   }
 }
 

@@ -138,7 +138,7 @@ class EveryMoment : public OperationTest {
     bool is_over = false;
     for (unsigned polls = 0; !is_over && !HasFailure(); ++polls) {
       SCOPED_TRACE("after " + std::to_string(polls) + " polls");
-      make_tables(3);
+      make_tables(3, [&](CreateOptions& options) { options.refcount_bits = refcount_bits_; });
       take("one");
       write_each(std::byte{2});
       const Operation operation = start_kind(kind);
@@ -166,6 +166,7 @@ class EveryMoment : public OperationTest {
     }
   }
   bool is_stepwise_ = false;
+  std::uint32_t refcount_bits_ = 16;
 
   void judge(Kind kind, const Result<void>& result) {
     if (!result) {
@@ -202,6 +203,16 @@ TEST_F(EveryMoment, ClosingEndsAnApply) {
 }
 TEST_F(EveryMoment, ClosingEndsADeletion) {
   run(Kind::remove, End::close);
+}
+
+// Goal: the same where counts might overflow, so that the new disk is counted before it is served.
+TEST_F(EveryMoment, AnApplyThatCountsFirstMayBeCancelled) {
+  refcount_bits_ = 2;
+  run(Kind::apply, End::cancel);
+}
+TEST_F(EveryMoment, ClosingEndsAnApplyThatCountsFirst) {
+  refcount_bits_ = 2;
+  run(Kind::apply, End::close);
 }
 
 // Goal: what is cancelled in the very step before the switch does not stand still behind it.
@@ -391,8 +402,10 @@ TEST_F(OperationTest, ApplyReadsOnlyTheTablesThatDiffer) {
     }
     reopen_traced();
     VARVE_MUST(apply_snapshot(*image_, 0));
-    // The snapshot's and the disk's own.
-    EXPECT_EQ(trace_.count(StorageOperation::read, IoTag::l2), 2 * differing);
+    // The snapshot's, to look at them and, where the cache has lost them, to count what they map;
+    // and the disk's own.
+    const bool fits = differing <= kCachedTables / 4;
+    EXPECT_EQ(trace_.count(StorageOperation::read, IoTag::l2), (fits ? 2 : 3) * differing);
     expect_each(*image_, std::byte{1});
   }
   check();
@@ -428,6 +441,83 @@ TEST_F(OperationTest, ApplyServesBeforeTheFileFollowsAndFlushesWait) {
   VARVE_MUST(image_->read(0, bytes));
   EXPECT_EQ(bytes[0], std::byte{5});
   expect_snapshot(0, std::byte{1});
+}
+
+// Goal: how soon the new disk is served follows from reading what differs alone, and the pause from
+// nothing. Method: disks of few and of many windows of tables; what was written or made durable
+// when requests go on, and what is asked of the storage while they are held.
+TEST_F(OperationTest, ApplyServesBeforeAnythingIsWrittenAndHoldsRequestsForNoIo) {
+  struct Seen {
+    const sim::Trace* trace;
+    std::size_t at_switch = 0;
+  };
+  for (const std::uint64_t size : {4u, 300u}) {
+    make_tables(size);
+    take("one");
+    write_each(std::byte{2});
+    reopen_traced();
+    auto& core = dynamic_cast<Qcow2Image&>(image_->core());
+    Seen seen{&trace_};
+    OperationOptions options;
+    options.owner = &seen;
+    options.changed = [](SnapshotOperation& operation, void* owner) {
+      auto& at = *static_cast<Seen*>(owner);
+      if (operation.progress().phase == SnapshotPhase::publishing) {
+        at.at_switch = at.trace->entries().size();
+        EXPECT_EQ(at.trace->count(StorageOperation::write), 0u);
+        EXPECT_EQ(at.trace->count(StorageOperation::flush), 0u);
+      }
+    };
+    auto apply = start_apply(*image_, 0, options);
+    VARVE_MUST(apply);
+    while (!core.is_gate_closed()) {
+      run_polls(1);
+    }
+    const std::size_t at_gate = trace_.entries().size();
+    EXPECT_EQ(trace_.count(StorageOperation::read, IoTag::l2), size);
+    for (unsigned polls = 0; core.is_gate_closed(); ++polls) {
+      ASSERT_LT(polls, 8u);
+      run_polls(1);
+    }
+    EXPECT_EQ(seen.at_switch, at_gate);
+    VARVE_MUST((*apply)->wait());
+    expect_each(*image_, std::byte{1});
+    check(false);
+  }
+}
+
+// Goal: what guests make differ while an apply looks at the tables is looked at too, behind the
+// gate for a few tables only.
+TEST_F(OperationTest, ApplyFollowsAGuestThatCopiesTablesMeanwhile) {
+  constexpr std::uint64_t kTables = 200;
+  make_tables(kTables);
+  take("one");
+  for (std::uint64_t table = 0; table < kTables; table += 2) {
+    write_at(table, std::byte{2});
+  }
+  reopen_traced();
+  auto& core = dynamic_cast<Qcow2Image&>(image_->core());
+  auto apply = start_apply(*image_, 0);
+  VARVE_MUST(apply);
+  std::vector<std::unique_ptr<GuestRequest>> writes;
+  while (!core.is_gate_closed()) {
+    const std::uint64_t table = 2 * writes.size() + 1;
+    if (table < kTables) {
+      writes.push_back(std::make_unique<GuestRequest>(
+          *image_, BlockOperation::write, table * kTableCovers, kClusterBytes, std::byte{2}));
+    }
+    run_polls(1);
+  }
+  const std::size_t before = trace_.count(StorageOperation::read, IoTag::l2);
+  while (core.is_gate_closed()) {
+    run_polls(1);
+  }
+  EXPECT_GT(writes.size(), 4u);
+  EXPECT_LE(trace_.count(StorageOperation::read, IoTag::l2) - before, 8u);
+  VARVE_MUST((*apply)->wait());
+  expect_each(*image_, std::byte{1});
+  expect_snapshot(0, std::byte{1});
+  check();
 }
 
 // Goal: a count that cannot take one more reference refuses, and all is as before.
