@@ -5,8 +5,9 @@
 // Every moment is visited and every subset of few changes is tried. VARVE_CRASH_RANDOM adds that
 // many random choices per moment and change, following VARVE_SEED; VARVE_CRASH_LIBRARY bounds the
 // states per case that go to the library too (0: every new arrangement of metadata), which costs a
-// hundred times what the reference costs. VARVE_SCENARIO_SHARE thins out the cases. A failure names
-// the moment and the choice: the same seed finds it again.
+// hundred times what the reference costs. Of live scenarios most geometries get a share, with
+// VARVE_CRASH_SHARE states for the library; VARVE_LONG makes them whole. VARVE_SCENARIO_SHARE thins
+// out the cases. A failure names the moment and the choice: the same seed finds it again.
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -20,7 +21,8 @@
 namespace varve::model {
 namespace {
 
-constexpr std::uint64_t kLibraryPerCase = 12;  // In an ordinary run.
+constexpr std::uint64_t kLibraryPerCase = 12;  // In an ordinary run ...
+constexpr std::uint64_t kLibraryPerShare = 4;  // ... and where a share of a case is explored.
 
 // How many states were examined, by scenario and geometry; printed at the end.
 class Summary : public testing::Environment {
@@ -73,6 +75,16 @@ ExplorationLimits limits_for(const ScenarioCase& parameter) {
   limits.may_apply = !parameter.scenario.add_bitmap;
   limits.library_max = sim::environment_number("VARVE_CRASH_LIBRARY", kLibraryPerCase);
   limits.qemu_max = 1;
+  const auto& is_whole = parameter.scenario.is_whole;
+  if (!is_whole || is_whole(parameter.geometry) || sim::environment_number("VARVE_LONG", 0) != 0) {
+    return limits;
+  }
+  const std::uint64_t seed = limits.cuts.seed;
+  limits.cuts = ExplorationLimits::quick_cuts();
+  limits.cuts.seed = seed;
+  limits.library_max = sim::environment_number("VARVE_CRASH_SHARE", kLibraryPerShare);
+  limits.settle_again = 1;
+  limits.go_on_again = 0;
   return limits;
 }
 
@@ -103,6 +115,11 @@ TEST_P(Crash, LeavesNothingButLeaks) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Scenarios, Crash, testing::ValuesIn(part_of_scenario_cases(2)),
+                         [](const testing::TestParamInfo<ScenarioCase>& parameter) {
+                           return parameter.param.name();
+                         });
+
+INSTANTIATE_TEST_SUITE_P(Shares, Crash, testing::ValuesIn(part_of_share_cases(2)),
                          [](const testing::TestParamInfo<ScenarioCase>& parameter) {
                            return parameter.param.name();
                          });

@@ -252,9 +252,13 @@ void delete_live(Session& session) {
   session.write(0, kSectorBytes);
 }
 
-// What goes on beside guests is dear to explore: on a few shapes only.
-bool can_live(const GeometryCase& geometry) {
+// What goes on beside guests is dear to explore: whole on two shapes, a share of it on others.
+bool is_live_whole(const GeometryCase& geometry) {
   return geometry.name == "C512Refcount64" || geometry.name == "C4kVersion2";
+}
+bool can_live(const GeometryCase& geometry) {
+  return is_live_whole(geometry) || geometry.name == "C512Backing" || geometry.name == "C4k" ||
+         geometry.name == "C16kExtended" || geometry.name == "C64k";
 }
 
 std::vector<Scenario> make_scenarios() {
@@ -295,6 +299,7 @@ std::vector<Scenario> make_scenarios() {
   const auto add_live = [&](const char* name, void (*act)(Session&)) {
     Scenario* scenario = add(name, two_snapshots, act);
     scenario->fits = can_live;
+    scenario->is_whole = is_live_whole;
     scenario->control = true;
   };
   add_live("LiveCreate", create_live);
@@ -381,11 +386,14 @@ std::optional<Prepared> prepare(Lab& lab, const Scenario& scenario, std::string&
   return prepared;
 }
 
-std::vector<ScenarioCase> scenario_cases() {
+namespace {
+
+std::vector<ScenarioCase> cases_that_are(bool whole) {
   std::vector<ScenarioCase> cases;
   for (const GeometryCase& geometry : geometry_cases()) {
     for (const Scenario& scenario : scenarios()) {
-      if (!scenario.fits || scenario.fits(geometry)) {
+      const bool is_whole = !scenario.is_whole || scenario.is_whole(geometry);
+      if (is_whole == whole && (!scenario.fits || scenario.fits(geometry))) {
         cases.push_back({scenario, geometry});
       }
     }
@@ -393,14 +401,10 @@ std::vector<ScenarioCase> scenario_cases() {
   return cases;
 }
 
-std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn) {
-  const std::uint64_t parts = sim::environment_number("VARVE_SCENARIO_SHARE", 1);
-  return part_of_scenario_cases(turn, std::max<std::size_t>(parts, 1));
-}
-
-std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn, std::size_t parts) {
+std::vector<ScenarioCase> part_of(std::vector<ScenarioCase> all, std::size_t turn,
+                                  std::size_t parts) {
   std::map<std::string, std::vector<ScenarioCase>> by_scenario;
-  for (ScenarioCase& parameter : scenario_cases()) {
+  for (ScenarioCase& parameter : all) {
     by_scenario[parameter.scenario.name].push_back(std::move(parameter));
   }
   std::vector<ScenarioCase> part;
@@ -412,6 +416,32 @@ std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn, std::size_t p
     }
   }
   return part;
+}
+
+std::size_t parts_wanted() {
+  return std::max<std::size_t>(sim::environment_number("VARVE_SCENARIO_SHARE", 1), 1);
+}
+
+}  // namespace
+
+std::vector<ScenarioCase> scenario_cases() {
+  return cases_that_are(true);
+}
+
+std::vector<ScenarioCase> share_cases() {
+  return cases_that_are(false);
+}
+
+std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn) {
+  return part_of_scenario_cases(turn, parts_wanted());
+}
+
+std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn, std::size_t parts) {
+  return part_of(scenario_cases(), turn, parts);
+}
+
+std::vector<ScenarioCase> part_of_share_cases(std::size_t turn) {
+  return part_of(share_cases(), turn, parts_wanted());
 }
 
 }  // namespace varve::model

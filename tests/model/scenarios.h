@@ -67,7 +67,8 @@ struct Scenario {
   std::string name;
   std::function<void(Session&)> prepare;
   std::function<void(Session&)> act;
-  std::function<bool(const GeometryCase&)> fits;  // Unset: every geometry.
+  std::function<bool(const GeometryCase&)> fits;      // Unset: every geometry.
+  std::function<bool(const GeometryCase&)> is_whole;  // Else a share is explored. Unset: all.
   DiscardMode discard = DiscardMode::ignore;
   bool leave_open = false;  // The preparation ends as by a crash after a flush.
   bool add_bitmap = false;  // The preparation ends with a persistent bitmap, made by qemu-img.
@@ -92,10 +93,13 @@ struct ScenarioCase {
   [[nodiscard]] std::string name() const { return scenario.name + "_" + geometry.name; }
 };
 [[nodiscard]] std::vector<ScenarioCase> scenario_cases();
+// Those of which a share is explored only.
+[[nodiscard]] std::vector<ScenarioCase> share_cases();
 // The cases dealt out into parts, of which (up to four) every one holds every scenario and
 // geometry. VARVE_SCENARIO_SHARE says into how many (1 unless set); `turn` counts them.
 [[nodiscard]] std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn);
 [[nodiscard]] std::vector<ScenarioCase> part_of_scenario_cases(std::size_t turn, std::size_t parts);
+[[nodiscard]] std::vector<ScenarioCase> part_of_share_cases(std::size_t turn);
 inline std::ostream& operator<<(std::ostream& stream, const ScenarioCase& parameter) {
   return stream << parameter.name();
 }

@@ -1,15 +1,19 @@
 // Goal: a power cut or a failing device while a state is written or published costs nothing but the
 // snapshot under way, and leaves nothing but leaks. Method: one run on a CrashDisk, a seeded sample
 // of what a cut may leave; the same run with each I/O failing in turn.
+#include <array>
 #include <functional>
+#include <optional>
 
 #include <gtest/gtest.h>
+#include <varve/snapshot_operation.h>
 #include <varve/state.h>
 
 #include "model/lab.h"
 #include "sim/crash_states.h"
 #include "sim/faulty_storage.h"
 #include "sim/random.h"
+#include "snapshot/guest_chain.h"
 #include "snapshot/snapshot_ground.h"
 
 namespace varve::testing {
@@ -174,6 +178,139 @@ TEST_F(StateCrashTest, CutsInDroppingAStateLeaveAllOfItOrNothing) {
     EXPECT_EQ(read, pattern(64 * kKiB, 1));
     VARVE_MUST(image->close());
   });
+}
+
+// Parallel writes of a state, and its publication, while a guest writes and flushes the disk.
+class StateBesideGuest : public StateCrashTest {
+ protected:
+  static constexpr std::byte kFirst{0x11};
+  static constexpr std::size_t kPieces = 5;
+
+  void prepare_guest() {
+    prepare(3);
+    sim::SimDisk disk;
+    disk.content = disk_.content.clone();
+    const auto image = open_on(std::make_unique<sim::SimStorage>(*engine_, disk));
+    VARVE_MUST(image->write(0, ByteVector(GuestChain::kBytes, kFirst)));
+    VARVE_MUST(image->close());
+    disk_.content = std::move(disk.content);
+  }
+  // All pieces in flight at once, the last one first.
+  Result<void> write_state(StateWriter& state) {
+    struct Piece {
+      StateRequest request;
+      std::optional<Result<void>> result;
+    };
+    std::array<Piece, kPieces> pieces;
+    const std::size_t length = blob_.size() / kPieces;
+    for (std::size_t i = kPieces; i-- > 0;) {
+      pieces[i].request.offset = i * length;
+      pieces[i].request.source = std::span(blob_).subspan(i * length, length);
+      pieces[i].request.owner = &pieces[i];
+      pieces[i].request.complete = [](StateRequest& request, const Result<void>& result) {
+        static_cast<Piece*>(request.owner)->result.emplace(result);
+      };
+      state.submit(pieces[i].request);
+    }
+    Result<void> outcome;
+    for (Piece& piece : pieces) {
+      while (!piece.result) {
+        engine_->wait();
+      }
+      outcome = outcome ? *piece.result : outcome;
+    }
+    const Result<void> finished = state.finish();
+    return outcome ? finished : outcome;
+  }
+  void publish(Image& image, StateWriter& state, GuestChain& guest) {
+    struct Freeze {
+      GuestChain* guest;
+      std::vector<GuestChain::Span>* spans;
+    } freeze{&guest, &frozen_};
+    SnapshotCreateOptions wishes;
+    wishes.name = "new";
+    wishes.state = &state;
+    OperationOptions options;
+    options.owner = &freeze;
+    options.changed = [](SnapshotOperation& operation, void* owner) {
+      const auto& at = *static_cast<Freeze*>(owner);
+      if (operation.progress().phase == SnapshotPhase::walking) {
+        *at.spans = at.guest->frozen_now();
+      }
+    };
+    auto creation = start_create(image, wishes, options);
+    VARVE_MUST(creation);
+    VARVE_MUST((*creation)->wait());
+  }
+  void judge(const sim::SparseBytes& content, const GuestChain& guest, sim::Moment moment) {
+    sim::SimDisk disk;
+    disk.content = content.clone();
+    const auto image = open_on(std::make_unique<sim::SimStorage>(*engine_, disk));
+    ASSERT_NE(image, nullptr);
+    EXPECT_EQ(model::check_image(*image, false, false).value_or(""), "");
+    EXPECT_EQ(guest.judge(*image, guest.left_at(moment)), "");
+    expect_state(*image, "old", old_);
+    const auto index = find_snapshot(*image, {.text = "new"});
+    EXPECT_TRUE(index.has_value() || moment < published_);
+    if (index) {
+      expect_state(*image, "new", blob_);
+      auto snapshot = open_snapshot(*image, *index);
+      VARVE_MUST(snapshot);
+      EXPECT_EQ(guest.judge(**snapshot, frozen_), "");
+      VARVE_MUST((*snapshot)->close());
+    }
+    ++found_[index ? 1 : 0];
+    VARVE_MUST(image->close());
+  }
+  // The power goes again while the image is opened and settled.
+  void judge_again(const sim::SparseBytes& content, const GuestChain& guest, sim::Moment moment) {
+    sim::CrashDisk disk(content);
+    {
+      const auto image = open_on(std::make_unique<sim::CrashStorage>(*engine_, disk));
+      ASSERT_NE(image, nullptr);
+      VARVE_MUST(image->close());
+    }
+    unsigned left = 3;
+    for_each_cut(disk, [&](const sim::CrashState&, const sim::SparseBytes& again) {
+      if (left != 0) {
+        --left;
+        judge(again, guest, moment);
+      }
+    });
+  }
+
+  std::vector<GuestChain::Span> frozen_;
+  sim::Moment published_ = 0;
+  std::array<unsigned, 2> found_{};
+};
+
+TEST_F(StateBesideGuest, CutsLeaveTheWholeStateOrNothing) {
+  prepare_guest();
+  sim::CrashDisk disk(disk_.content);
+  GuestChain guest(kFirst, [&disk] { return disk.mark(); });
+  {
+    const auto image = open_on(std::make_unique<sim::CrashStorage>(*engine_, disk));
+    ASSERT_NE(image, nullptr);
+    guest.start(*image);
+    auto state = StateWriter::create(*image);
+    VARVE_MUST(state);
+    VARVE_MUST(write_state(**state));
+    publish(*image, **state, guest);
+    published_ = disk.mark();
+    state->reset();
+    guest.stop(*engine_);
+    VARVE_MUST(guest.result());
+    VARVE_MUST(image->close());
+  }
+  unsigned visited = 0;
+  for_each_cut(disk, [&](const sim::CrashState& state, const sim::SparseBytes& content) {
+    judge(content, guest, state.moment);
+    if (++visited % 8 == 0) {
+      judge_again(content, guest, state.moment);
+    }
+  });
+  EXPECT_GT(found_[0], 0u);
+  EXPECT_GT(found_[1], 0u);
 }
 
 TEST_F(StateCrashTest, EveryFailureIsToldAndCostsNothingElse) {
