@@ -27,7 +27,7 @@ std::vector<Command> all_commands() {
 std::vector<Answer> all_answers() {
   const Listed one{"1",      "a\nb", "7f1d2c3e-0000-4000-8000-000000000001", "", 1700000000,
                    1u << 30, 5};
-  const Status status{"disk.qcow2", 1, 2, 3, 4, 5, ~std::uint64_t{0}, "create", 7, 8};
+  const Status status{"disk.qcow2", 1, 2, 3, 9, 4, 5, ~std::uint64_t{0}, "create", 7, 8};
   return {Problem{"busy", "another"}, Done{"1", "uuid", 12, 34}, std::vector<Listed>{},
           std::vector<Listed>{one, one}, status};
 }

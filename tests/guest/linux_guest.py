@@ -138,6 +138,13 @@ class LinuxGuest:
                 return text[len(beginning):].strip()
         raise SystemExit(f"the guest ended before '{beginning}':\n" + "\n".join(self.lines[-60:]))
 
+    def take_printed(self):
+        """The whole lines there are by now; of a guest that is stopped, all it has printed."""
+        os.set_blocking(self.process.stdout.fileno(), False)
+        text = self.process.stdout.read() or b""
+        os.set_blocking(self.process.stdout.fileno(), True)
+        return [self.take(line) for line in text.split(b"\n")[:-1]]
+
     def wait_for_end(self):
         for line in self.process.stdout:
             self.take(line)

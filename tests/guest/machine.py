@@ -31,24 +31,21 @@ def boot_sector():
     return BOOT_CODE.ljust(510, b"\0") + b"\x55\xaa"
 
 
-class Machine:
-    """A running QEMU. Its guest's lines come from next_count(), QMP goes through command()."""
+class Monitor:
+    """QMP: `arguments` are for QEMU's command line, accept() follows its start."""
 
-    def __init__(self, disk, loadvm=None):
-        self.folder = tempfile.TemporaryDirectory(prefix="varve-guest-")
-        path = os.path.join(self.folder.name, "qmp")
-        listener = socket.socket(socket.AF_UNIX)
-        listener.bind(path)
-        listener.listen(1)
-        arguments = [QEMU, "-machine", "pc,accel=tcg", "-m", "16M", "-nodefaults", "-display",
-                     "none", "-debugcon", "stdio", "-qmp", f"unix:{path}",
-                     "-drive", f"file={disk},format=qcow2,if=ide"]
-        if loadvm is not None:
-            arguments += ["-loadvm", loadvm]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE)
-        listener.settimeout(60)
-        connection = listener.accept()[0]
+    def __init__(self, path):
+        if os.path.exists(path):
+            os.unlink(path)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(1)
+        self.arguments = ["-qmp", f"unix:{path}"]
+
+    def accept(self):
+        self.listener.settimeout(60)
+        connection = self.listener.accept()[0]
+        self.listener.close()
         connection.settimeout(60)
         self.qmp = connection.makefile("rw", encoding="utf-8")
         self.read_message()  # The greeting.
@@ -70,6 +67,36 @@ class Machine:
             if "return" in message:
                 return message["return"]
 
+    def save_state(self, path):
+        """Stops the guest and writes QEMU's stream of its state."""
+        self.command("migrate-set-capabilities",
+                     capabilities=[{"capability": "events", "state": True}])
+        self.command("migrate", uri=f"exec:cat > '{path}'")
+        while True:
+            message = self.read_message()
+            if message.get("event") == "MIGRATION":
+                status = message["data"]["status"]
+                if status == "completed":
+                    return
+                if status == "failed":
+                    raise RuntimeError("QEMU cannot save the state")
+
+
+class Machine(Monitor):
+    """A running QEMU. Its guest's lines come from next_count(), QMP goes through command()."""
+
+    def __init__(self, disk, loadvm=None):
+        self.folder = tempfile.TemporaryDirectory(prefix="varve-guest-")
+        super().__init__(os.path.join(self.folder.name, "qmp"))
+        arguments = [QEMU, "-machine", "pc,accel=tcg", "-m", "16M", "-nodefaults", "-display",
+                     "none", "-debugcon", "stdio", *self.arguments,
+                     "-drive", f"file={disk},format=qcow2,if=ide"]
+        if loadvm is not None:
+            arguments += ["-loadvm", loadvm]
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE)
+        self.accept()
+
     def monitor(self, line):
         answer = self.command("human-monitor-command", **{"command-line": line})
         if answer:
@@ -84,20 +111,6 @@ class Machine:
                 raise RuntimeError("the guest has stopped")
             if len(line) == 9:
                 return int(line, 16)
-
-    def save_state(self, path):
-        """Stops the guest and writes QEMU's stream of its state."""
-        self.command("migrate-set-capabilities",
-                     capabilities=[{"capability": "events", "state": True}])
-        self.command("migrate", uri=f"exec:cat > '{path}'")
-        while True:
-            message = self.read_message()
-            if message.get("event") == "MIGRATION":
-                status = message["data"]["status"]
-                if status == "completed":
-                    return
-                if status == "failed":
-                    raise RuntimeError("QEMU cannot save the state")
 
     def quit(self):
         """Ends it; the last whole number the guest had printed, or None."""

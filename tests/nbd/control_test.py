@@ -95,7 +95,7 @@ def orders(export):
     print(export.ctl("list"), end="")
     status = export.ask("status")
     expect(status["snapshots"] == 2 and status["disk-size"] == BLOCK * BLOCKS and
-           status["operation"] == "", status)
+           status["clients"] == 1 and status["operation"] == "", status)
     print(export.ctl("status"), end="")
     export.ctl("apply", "one")
     expect(export.numbers() == {1}, "the first snapshot is not back")

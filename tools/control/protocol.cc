@@ -136,6 +136,7 @@ void visit_fields(Visitor visit, auto& status) requires requires {
   visit("disk-size", status.disk_bytes);
   visit("file-size", status.file_bytes);
   visit("snapshots", status.snapshots);
+  visit("clients", status.clients);
   visit("reads", status.reads);
   visit("writes", status.writes);
   visit("flushes", status.flushes);

@@ -53,8 +53,9 @@ struct Status {
   std::uint64_t disk_bytes = 0;
   std::uint64_t file_bytes = 0;
   std::uint64_t snapshots = 0;
-  std::uint64_t reads = 0;   // Of guest data, from the file.
-  std::uint64_t writes = 0;  // Of guest data, to the file.
+  std::uint64_t clients = 0;  // Connections that are open, or have requests under way still.
+  std::uint64_t reads = 0;    // Of guest data, from the file.
+  std::uint64_t writes = 0;   // Of guest data, to the file.
   std::uint64_t flushes = 0;
   std::string operation;  // "create", "apply", "delete"; empty: none is under way.
   std::uint64_t clusters_done = 0;

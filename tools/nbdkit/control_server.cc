@@ -70,8 +70,8 @@ struct ControlServer::Work {
   std::unique_ptr<SnapshotOperation> operation;
 };
 
-ControlServer::ControlServer(Image& image, std::string file)
-    : image_(image), file_(std::move(file)) {}
+ControlServer::ControlServer(Image& image, std::string file, const std::atomic<unsigned>* clients)
+    : image_(image), file_(std::move(file)), client_count_(clients) {}
 
 ControlServer::~ControlServer() {
   work_.reset();
@@ -311,6 +311,7 @@ control::Answer ControlServer::status() const {
   status.disk_bytes = facts.virtual_size;
   status.file_bytes = facts.file_size;
   status.snapshots = facts.snapshot_count;
+  status.clients = client_count_ == nullptr ? 0 : client_count_->load();
   status.reads = counters.reads[kData];
   status.writes = counters.writes[kData];
   status.flushes = counters.flushes;

@@ -6,6 +6,7 @@
 // socket may command: it belongs to the server's user, with mode 0600.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,8 +23,9 @@ namespace varve::nbd {
 
 class ControlServer {
  public:
-  // The image outlives the server; `file` is its name in answers.
-  ControlServer(Image& image, std::string file);
+  // The image outlives the server; `file` is its name in answers, `clients` the number of
+  // connections, kept by others; may be null.
+  ControlServer(Image& image, std::string file, const std::atomic<unsigned>* clients);
   // Ends the operation under way: what can be undone is. Blocking.
   ~ControlServer();
   ControlServer(const ControlServer&) = delete;
@@ -56,6 +58,7 @@ class ControlServer {
 
   Image& image_;
   std::string file_;
+  const std::atomic<unsigned>* client_count_;
   std::string path_;  // Empty: no socket was made.
   int listener_ = -1;
   std::vector<std::unique_ptr<Client>> clients_;

@@ -165,7 +165,7 @@ bool DiskServer::open(const ServerOptions& options, Failure& failure) {
     disk_ = snapshot_.get();
   }
   if (!options.control.empty()) {
-    control_ = std::make_unique<ControlServer>(*image_, options.path);
+    control_ = std::make_unique<ControlServer>(*image_, options.path, options.clients);
     const Result<void> listening = control_->listen(options.control);
     if (!listening) {
       return fail(options.control.c_str(), listening.error());

@@ -6,6 +6,7 @@
 // and a flush on any of them makes durable what was completed on all.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -23,9 +24,10 @@ namespace varve::nbd {
 
 struct ServerOptions {
   std::string path;
-  std::string snapshot;  // Its name, id or UUID; empty: the disk itself.
-  bool writable = true;  // Never with a snapshot.
-  std::string control;   // The control socket's path; empty: none.
+  std::string snapshot;                            // Its name, id or UUID; empty: the disk itself.
+  bool writable = true;                            // Never with a snapshot.
+  std::string control;                             // The control socket's path; empty: none.
+  const std::atomic<unsigned>* clients = nullptr;  // How many there are, for its status.
   // How long the image's lock is waited for. The kernel takes back a killed process's locks only
   // when its ring is gone, a moment later; who is started in its place must not fail for that.
   unsigned lock_timeout_seconds = 3;

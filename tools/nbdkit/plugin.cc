@@ -4,6 +4,7 @@
 // the DiskServer's thread, which is started after the fork: engines do not survive one.
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cinttypes>
 #include <limits>
@@ -27,6 +28,7 @@ namespace {
 // What nbdkit has one of, too.
 ServerOptions options;
 std::optional<DiskServer> server;
+std::atomic<unsigned> clients = 0;  // nbdkit closes a connection after its last request.
 
 // nbdkit before 1.34 ends with a failed assertion when a client vanishes whose requests were being
 // answered by several threads (its own memory plugin shows it). One request at a time on each
@@ -129,6 +131,7 @@ int config(const char* key_text, const char* value) {
 }
 
 void load() {
+  options.clients = &clients;
   options.open.discard = DiscardMode::unmap;
   // What the engine logs stands beside nbdkit's own messages.
   options.engine.log = [](void*, LogLevel level, const char* text) {
@@ -196,7 +199,12 @@ void cleanup() {
 // --- a connection --------------------------------------------------------------------------------
 
 void* open_connection(int) {
+  ++clients;
   return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+void close_connection(void*) {
+  --clients;
 }
 
 int64_t get_size(void*) {
@@ -354,6 +362,7 @@ nbdkit_plugin make_plugin() {
   plugin.after_fork = [] { return guarded<after_fork>(); };
   plugin.cleanup = cleanup;
   plugin.open = open_connection;
+  plugin.close = close_connection;
   plugin.get_size = get_size;
   plugin.block_size = block_size;
   plugin.can_write = can_write;

@@ -93,8 +93,8 @@ void print_answer(const control::Command&, const std::vector<control::Listed>& l
 }
 
 void print_answer(const control::Command&, const control::Status& status) {
-  print("image: {}\ndisk size: {} bytes\nfile size: {} bytes\nsnapshots: {}\n", status.file,
-        status.disk_bytes, status.file_bytes, status.snapshots);
+  print("image: {}\ndisk size: {} bytes\nfile size: {} bytes\nsnapshots: {}\nclients: {}\n",
+        status.file, status.disk_bytes, status.file_bytes, status.snapshots, status.clients);
   print("data read, written: {}, {} times; flushed: {}\n", status.reads, status.writes,
         status.flushes);
   if (!status.operation.empty()) {
