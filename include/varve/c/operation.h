@@ -22,8 +22,8 @@ enum {
   VARVE_PHASE_PREPARING = 1,   // Claims what publishing needs.
   VARVE_PHASE_READY = 2,       // Create, stepwise: waits for freeze.
   VARVE_PHASE_FROZEN = 3,      // Create, stepwise: the content is fixed; waits for publish.
-  VARVE_PHASE_WALKING = 4,     // Counts what the snapshot shares.
-  VARVE_PHASE_PUBLISHING = 5,  // Nothing can be cancelled any more.
+  VARVE_PHASE_WALKING = 4,     // Counts what the snapshot shares; apply: checks it.
+  VARVE_PHASE_PUBLISHING = 5,  // Nothing can be cancelled any more. Apply: the new disk is served.
   VARVE_PHASE_RECLAIMING = 6,  // Visible and durable; gives back what nobody refers to.
   VARVE_PHASE_DONE = 7
 };
