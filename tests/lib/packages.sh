@@ -10,7 +10,7 @@ TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev)
 TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils qemu-system-x86
   e2fsprogs zsh
   clang libclang-rt-dev clang-format clang-tidy valgrind rustc
-  dpkg-dev nbdkit nbdkit-plugin-dev libnbd-bin fio)
+  dpkg-dev file nbdkit nbdkit-plugin-dev libnbd-bin fio)
 FULL_PACKAGES=(debootstrap g++-aarch64-linux-gnu)
 
 is_installed() {
