@@ -79,6 +79,10 @@ Result<void> find_direct_alignment(FileFacts& facts) {
     // invalidation failure on direct I/O"). So only whole blocks are punched or zeroed.
     facts.sector_bytes = static_cast<std::uint32_t>(kIoAlignment);
     facts.capabilities.discard_zeroes = false;
+    // Pages that earlier buffered readers left must go before each direct write, and where the
+    // kernel happens to hold one just then, the next flush fails in the same way. Advice only:
+    // what is dirty or in use stays.
+    (void)::posix_fadvise(facts.descriptor.get(), 0, 0, POSIX_FADV_DONTNEED);
   }
   StorageCapabilities& capabilities = facts.capabilities;
   capabilities.request_alignment = static_cast<std::uint32_t>(kIoAlignment);

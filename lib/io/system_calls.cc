@@ -38,6 +38,8 @@ constexpr std::array kCalls = {
     SystemCallInfo{"eventfd2", SYS_eventfd2, SystemCallUse::opening, "event descriptors"},
     SystemCallInfo{"fstatfs", SYS_fstatfs, SystemCallUse::opening, "what a file system can do"},
     SystemCallInfo{"statx", SYS_statx, SystemCallUse::opening, "the alignment of direct I/O"},
+    SystemCallInfo{"fadvise64", SYS_fadvise64, SystemCallUse::opening,
+                   "the page cache of files for direct I/O"},
     SystemCallInfo{"pread64", SYS_pread64, SystemCallUse::opening,
                    "the alignment of direct I/O; threads"},
     SystemCallInfo{"io_uring_setup", SYS_io_uring_setup, SystemCallUse::io_uring, "the ring"},
