@@ -27,9 +27,9 @@ find_qemu10() {
 
 # Two builds share the work. The sanitized one runs everything that is no peer's work and measures
 # nothing, of the long programs a share; the release one runs crash states and models at full
-# length, the tools and a quarter of the interop matrix beside QEMU, and what counts, measures, packages
-# or looks at the text. A share is spread over all options, geometries and scenarios. tests/full.sh
-# runs all of it whole in both.
+# length, the tools and a quarter of the interop matrix beside QEMU, and what counts, measures,
+# packages or looks at the text. A share is spread over all options, geometries and scenarios.
+# tests/full.sh runs all of it whole in both.
 # clang compiles sanitized code in two thirds of g++'s time, and so both compilers see every change.
 build_sanitized() {
   configure_and_build build/sanitize -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=Debug \
