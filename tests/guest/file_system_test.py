@@ -6,22 +6,17 @@ file system must be clean each time, as the guest and e2fsck see it.
 Usage: file_system_test.py VARVE
 """
 
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
 
-from linux_guest import (BOOT_FROM_DISK, DISK_MODULES, Initramfs, LinuxGuest, find_kernel,
-                         qemu_arguments, write_disk)
+from linux_guest import GuestDisk, LinuxGuest, find_kernel, qemu_arguments
 from machine import QEMU
-
-SKIPPED = 77
+from steps import cannot_run, expect, lacking, run
 
 # The guest's life: what the files of earlier boots hold, then some more files, told one by one when
 # they are durable. A file is right when it has the sum its name was given with.
-GUEST_INIT = """/bin/busybox --install -s /bin
-boot=$(cat /proc/cmdline); boot=${boot##*boot=}; boot=${boot%% *}
+GUEST_INIT = """boot=$(cat /proc/cmdline); boot=${boot##*boot=}; boot=${boot%% *}
 for sum in /data/*.sum; do
   [ -e "$sum" ] || continue
   (cd /data && md5sum -c -s "$sum") && echo "guest: has ${sum##*/}" || echo "guest: lost ${sum##*/}"
@@ -37,37 +32,13 @@ for number in 1 2 3 4 5 6; do
   sync
   echo "guest: wrote $name.sum"
 done
-echo "guest: errors $(cat /sys/fs/ext4/vda/errors_count)"
-mount -o remount,ro /
-poweroff -f
 """
 KEPT = {f"{number}.sum" for number in range(2, 7)}
 
 
-def run(*arguments):
-    done = subprocess.run(arguments, check=False, capture_output=True)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(arguments)}: {done.stdout.decode()}{done.stderr.decode()}")
-    return done.stdout
-
-
-def expect(holds, what):
-    if not holds:
-        raise SystemExit(f"wrong: {what}")
-
-
-class Story:
+class Story(GuestDisk):
     def __init__(self, varve, kernel, folder):
-        self.varve = varve
-        self.kernel = kernel
-        self.disk = os.path.join(folder, "disk.qcow2")
-        self.raw = os.path.join(folder, "disk.raw")
-        self.initramfs = os.path.join(folder, "initramfs")
-        initramfs = Initramfs(kernel)
-        initramfs.add_modules(*DISK_MODULES)
-        initramfs.write(self.initramfs, BOOT_FROM_DISK)
-        write_disk(self.raw, kernel, GUEST_INIT, 64)
-        run(varve, "convert", "-f", "raw", "-O", "qcow2", self.raw, self.disk)
+        super().__init__(varve, kernel, folder, GUEST_INIT, 64)
 
     def boot(self, number, before, power_lost=False):
         """One life of the guest, which must find the files `before`; the files it leaves."""
@@ -112,10 +83,9 @@ class Story:
 
 def main():
     kernel = find_kernel()
-    lacking = [name for name in (QEMU, "mke2fs", "e2fsck") if shutil.which(name) is None]
-    if kernel is None or lacking:
-        print("missing:", ", ".join(lacking))
-        return 1 if os.environ.get("VARVE_REQUIRE") else SKIPPED
+    missing = lacking(QEMU, "mke2fs", "e2fsck")
+    if kernel is None or missing:
+        return cannot_run(missing)
     with tempfile.TemporaryDirectory(prefix="varve-guest-", dir="/var/tmp") as folder:
         story = Story(sys.argv[1], kernel, folder)
         first = story.boot(1, set())

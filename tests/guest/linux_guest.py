@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import tempfile
 
+from steps import run
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -98,17 +100,42 @@ for folder in proc sys dev; do mount --move /$folder /mnt/$folder; done
 exec switch_root /mnt /sbin/init"""
 
 
+# The last words of such a disk's /sbin/init.
+END_OF_INIT = """echo "guest: errors $(cat /sys/fs/ext4/vda/errors_count)"
+mount -o remount,ro /
+poweroff -f
+"""
+
+
 def write_disk(path, kernel, init, megabytes):
-    """A raw disk with an ext4 file system: busybox, and `init`, a script, as the first program."""
+    """A raw disk with an ext4 file system: busybox, and `init`, a script, as the first program. At
+    its end it tells the file system's errors and switches the guest off."""
     with tempfile.TemporaryDirectory(prefix="varve-guest-") as root:
         for folder in ("bin", "sbin", "proc", "sys", "dev", "data"):
             os.mkdir(os.path.join(root, folder))
         shutil.copy(os.path.join(kernel, "busybox"), os.path.join(root, "bin/busybox"))
         with open(os.path.join(root, "sbin/init"), "w", encoding="utf-8") as file:
-            file.write("#!/bin/busybox sh\n" + init)
+            file.write("#!/bin/busybox sh\n/bin/busybox --install -s /bin\n" + init + END_OF_INIT)
             os.fchmod(file.fileno(), 0o755)
         subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", "-d", root, path, f"{megabytes}M"],
                        check=True, stdout=subprocess.DEVNULL)
+
+
+class GuestDisk:
+    """A qcow2 image that a guest boots from, as write_disk makes it, and its initramfs."""
+
+    def __init__(self, varve, kernel, folder, init, megabytes):
+        self.varve = varve
+        self.kernel = kernel
+        self.folder = folder
+        self.disk = os.path.join(folder, "disk.qcow2")
+        self.raw = os.path.join(folder, "disk.raw")
+        self.initramfs = os.path.join(folder, "initramfs")
+        initramfs = Initramfs(kernel)
+        initramfs.add_modules(*DISK_MODULES)
+        initramfs.write(self.initramfs, BOOT_FROM_DISK)
+        write_disk(self.raw, kernel, init, megabytes)
+        run(varve, "convert", "-f", "raw", "-O", "qcow2", self.raw, self.disk)
 
 
 def qemu_arguments(kernel, initramfs, *more, words=""):

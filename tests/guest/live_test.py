@@ -8,22 +8,18 @@ Usage: live_test.py VARVE PLUGIN
 
 import json
 import os
-import shutil
 import sys
 import tempfile
 
-from linux_guest import (BOOT_FROM_DISK, DISK_MODULES, Initramfs, LinuxGuest, find_kernel,
-                         qemu_arguments, write_disk)
+from linux_guest import GuestDisk, LinuxGuest, find_kernel, qemu_arguments
 from machine import QEMU, Monitor
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "nbd"))
-from server import SKIPPED, Server, expect, run  # noqa: E402 (the folder is known only here)
+from server import Server
+from steps import cannot_run, expect, lacking, run
 
 LAST = 80
 
 # At each start: are the files 1 to n there, and right? Then it goes on from n.
-GUEST_INIT = f"""/bin/busybox --install -s /bin
-n=0
+GUEST_INIT = f"""n=0
 while [ -e /data/$((n + 1)) ]; do
   n=$((n + 1))
   [ "$(cat /data/$n)" = "number $n" ] || echo "guest: lost $n"
@@ -38,27 +34,14 @@ while [ $n -lt {LAST} ]; do
   sync
   echo "guest: count $n"
 done
-echo "guest: errors $(cat /sys/fs/ext4/vda/errors_count)"
-mount -o remount,ro /
-poweroff -f
 """
 
 
-class Story:
+class Story(GuestDisk):
     def __init__(self, varve, plugin, kernel, folder):
-        self.varve = varve
-        self.kernel = kernel
-        self.folder = folder
-        self.disk = os.path.join(folder, "disk.qcow2")
-        self.raw = os.path.join(folder, "disk.raw")
+        super().__init__(varve, kernel, folder, GUEST_INIT, 32)
         self.state = os.path.join(folder, "state")
         self.control = os.path.join(folder, "control")
-        self.initramfs = os.path.join(folder, "initramfs")
-        initramfs = Initramfs(kernel)
-        initramfs.add_modules(*DISK_MODULES)
-        initramfs.write(self.initramfs, BOOT_FROM_DISK)
-        write_disk(self.raw, kernel, GUEST_INIT, 32)
-        run(varve, "convert", "-f", "raw", "-O", "qcow2", self.raw, self.disk)
         self.server = Server(plugin, folder, f"file={self.disk}", f"control={self.control}")
 
     def boot(self, *more):
@@ -149,10 +132,9 @@ def check(story):
 
 def main():
     kernel = find_kernel()
-    lacking = [name for name in (QEMU, "nbdkit", "mke2fs", "e2fsck") if shutil.which(name) is None]
-    if kernel is None or lacking:
-        print("missing:", ", ".join(lacking))
-        return 1 if os.environ.get("VARVE_REQUIRE") else SKIPPED
+    missing = lacking(QEMU, "nbdkit", "mke2fs", "e2fsck")
+    if kernel is None or missing:
+        return cannot_run(missing)
     with tempfile.TemporaryDirectory(prefix="varve-guest-", dir="/var/tmp") as folder:
         story = Story(*sys.argv[1:3], kernel, folder)
         try:

@@ -7,27 +7,12 @@ Usage: state_test.py VARVE
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 
 from machine import QEMU, Machine, boot_sector
+from steps import bytes_of, cannot_run, expect, lacking, run
 from vm_state import read_vm_state
-
-SKIPPED = 77
-
-
-def run(*arguments, **more):
-    done = subprocess.run(arguments, check=False, capture_output=True, **more)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(arguments)}: {done.stdout.decode()}{done.stderr.decode()}")
-    return done.stdout
-
-
-def expect(holds, what):
-    if not holds:
-        raise SystemExit(f"wrong: {what}")
 
 
 class Story:
@@ -68,7 +53,7 @@ class Story:
         self.store("migrated")
         with open(self.state, "rb") as file:
             blob = file.read()
-        expect(run(self.varve, "snapshot", "read-state", self.disk, "migrated") == blob,
+        expect(bytes_of(self.varve, "snapshot", "read-state", self.disk, "migrated") == blob,
                "Varve does not give back the stream it was given")
         expect(read_vm_state(self.disk, "migrated") == blob,
                "the stream does not stand where the specification puts it")
@@ -83,7 +68,7 @@ class Story:
             machine.monitor("savevm saved")
             return machine.quit()
         stopped_at = self.with_machine(save, "migrated")
-        blob = run(self.varve, "snapshot", "read-state", self.disk, "saved")
+        blob = bytes_of(self.varve, "snapshot", "read-state", self.disk, "saved")
         expect(blob[:4] == b"QEVM", "the state of savevm does not begin with QEVM")
         expect(blob == read_vm_state(self.disk, "saved"), "the state of savevm is read wrongly")
         listed = {snapshot["name"]: snapshot for snapshot in json.loads(
@@ -100,14 +85,13 @@ class Story:
             run(self.varve, "check", self.disk)
             run(self.varve, "snapshot", "delete", self.disk, name)
         run(self.varve, "check", self.disk)
-        if shutil.which("qemu-img"):
+        if not lacking("qemu-img"):
             run("qemu-img", "check", self.disk)
 
 
 def main():
-    if shutil.which(QEMU) is None:
-        print(f"{QEMU} is missing")
-        return 1 if os.environ.get("VARVE_REQUIRE") else SKIPPED
+    if missing := lacking(QEMU):
+        return cannot_run(missing)
     with tempfile.TemporaryDirectory(prefix="varve-guest-", dir="/var/tmp") as folder:
         story = Story(sys.argv[1], folder)
         story.saved_by_migration()

@@ -11,8 +11,7 @@ import sys
 import tempfile
 
 from linux_guest import Initramfs, find_kernel, qemu_arguments
-
-SKIPPED = 77
+from steps import cannot_run
 
 
 def run_here(program, folder):
@@ -56,8 +55,7 @@ def main():
             return check_story(run_here(program, folder))
         kernel = find_kernel()
         if kernel is None:
-            print("and there is no /dev/kvm here")
-            return 1 if os.environ.get("VARVE_REQUIRE") else SKIPPED
+            return cannot_run(["/dev/kvm"])
         return check_story(run_in_guest(program, folder, kernel))
 
 

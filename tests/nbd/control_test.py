@@ -9,14 +9,14 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import socket
 import stat
 import sys
 import tempfile
 
 from nbd_client import FLUSH, READ, WRITE, Client
-from server import SKIPPED, Server, expect, run
+from server import Server
+from steps import cannot_run, expect, lacking, run
 
 BLOCK = 65536
 BLOCKS = 64
@@ -232,9 +232,8 @@ def killed(export):
 
 
 def main():
-    if shutil.which("nbdkit") is None:
-        print("nbdkit is missing")
-        return 1 if os.environ.get("VARVE_REQUIRE") else SKIPPED
+    if missing := lacking("nbdkit"):
+        return cannot_run(missing)
     seed = int(os.environ.get("VARVE_SEED", "1"))
     print(f"VARVE_SEED={seed}")
 

@@ -10,13 +10,13 @@ import errno
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
 
 from nbd_client import FLUSH, FUA, READ, TRIM, WRITE, ZEROES, Client
-from server import SKIPPED, Server, expect, run
+from server import Server
+from steps import cannot_run, expect, lacking, run
 
 MIB = 1 << 20
 PROGRAMS = ("nbdkit", "nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "fio")
@@ -365,10 +365,8 @@ def full_ext4(case):
 
 
 def main():
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
-        print(f"missing: {' '.join(missing)}")
-        return 1 if os.environ.get("VARVE_REQUIRE") else SKIPPED
+    if missing := lacking(*PROGRAMS):
+        return cannot_run(missing)
     seed = int(os.environ.get("VARVE_SEED", "1"))
     print(f"VARVE_SEED={seed}")
     cases = [what_it_offers, refusals, copies, snapshots, qemu_requests, beyond_the_end,

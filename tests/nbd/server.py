@@ -5,22 +5,7 @@ import signal
 import socket
 import subprocess
 
-SKIPPED = 77
-
-
-def run(*arguments, expect=0, **more):
-    """A command's output, both streams; it ends with exit code `expect`."""
-    done = subprocess.run(arguments, check=False, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, errors="replace",
-                          timeout=120, **more)
-    if done.returncode != expect:
-        raise SystemExit(f"{' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}")
-    return done.stdout
-
-
-def expect(holds, what):
-    if not holds:
-        raise SystemExit(f"wrong: {what}")
+from steps import expect
 
 
 class Server:
