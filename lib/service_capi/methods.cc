@@ -21,6 +21,18 @@ uint32_t invoke(varve_service* service, Failure failure_code, varve_service_path
   return code;
 }
 
+// The methods that are about a snapshot and nothing else, of the service that `service_of` gives.
+template <class Service, class Failure>
+uint32_t invoke_on(varve_service* service, Failure failure_code,
+                   Service& (SnapshotServices::*service_of)() noexcept,
+                   std::uint32_t (Service::*method)(CimText, std::string&) noexcept,
+                   const char* snapshot, varve_service_path* job) noexcept {
+  return invoke(service, failure_code, nullptr, job,
+                [&](SnapshotServices& services, std::string&, std::string& started) {
+                  return ((services.*service_of)().*method)(cim_text(snapshot), started);
+                });
+}
+
 }  // namespace
 
 uint32_t varve_service_create_snapshot(varve_service* service, const char* affected_system,
@@ -36,36 +48,26 @@ uint32_t varve_service_create_snapshot(varve_service* service, const char* affec
 
 uint32_t varve_service_apply_snapshot(varve_service* service, const char* snapshot,
                                       varve_service_path* job) {
-  return invoke(service, MethodCode::failed, nullptr, job,
-                [&](SnapshotServices& services, std::string&, std::string& started) {
-                  return services.virtual_system().apply_snapshot(cim_text(snapshot), started);
-                });
+  return invoke_on(service, MethodCode::failed, &SnapshotServices::virtual_system,
+                   &VirtualSystemSnapshotService::apply_snapshot, snapshot, job);
 }
 
 uint32_t varve_service_destroy_snapshot(varve_service* service, const char* snapshot,
                                         varve_service_path* job) {
-  return invoke(service, MethodCode::failed, nullptr, job,
-                [&](SnapshotServices& services, std::string&, std::string& started) {
-                  return services.virtual_system().destroy_snapshot(cim_text(snapshot), started);
-                });
+  return invoke_on(service, MethodCode::failed, &SnapshotServices::virtual_system,
+                   &VirtualSystemSnapshotService::destroy_snapshot, snapshot, job);
 }
 
 uint32_t varve_service_destroy_snapshot_tree(varve_service* service, const char* snapshot,
                                              varve_service_path* job) {
-  return invoke(service, VirtualizationCode::failed, nullptr, job,
-                [&](SnapshotServices& services, std::string&, std::string& started) {
-                  return services.virtual_system().destroy_snapshot_tree(cim_text(snapshot),
-                                                                         started);
-                });
+  return invoke_on(service, VirtualizationCode::failed, &SnapshotServices::virtual_system,
+                   &VirtualSystemSnapshotService::destroy_snapshot_tree, snapshot, job);
 }
 
 uint32_t varve_service_clear_snapshot_state(varve_service* service, const char* snapshot,
                                             varve_service_path* job) {
-  return invoke(service, VirtualizationCode::failed, nullptr, job,
-                [&](SnapshotServices& services, std::string&, std::string& started) {
-                  return services.virtual_system().clear_snapshot_state(cim_text(snapshot),
-                                                                        started);
-                });
+  return invoke_on(service, VirtualizationCode::failed, &SnapshotServices::virtual_system,
+                   &VirtualSystemSnapshotService::clear_snapshot_state, snapshot, job);
 }
 
 uint32_t varve_service_create_collection_snapshot(varve_service* service, const char* collection,
@@ -84,21 +86,15 @@ uint32_t varve_service_create_collection_snapshot(varve_service* service, const 
 uint32_t varve_service_apply_collection_snapshot(varve_service* service,
                                                  const char* snapshot_collection,
                                                  varve_service_path* job) {
-  return invoke(service, MethodCode::failed, nullptr, job,
-                [&](SnapshotServices& services, std::string&, std::string& started) {
-                  return services.collection().apply_snapshot(cim_text(snapshot_collection),
-                                                              started);
-                });
+  return invoke_on(service, MethodCode::failed, &SnapshotServices::collection,
+                   &CollectionSnapshotService::apply_snapshot, snapshot_collection, job);
 }
 
 uint32_t varve_service_destroy_collection_snapshot(varve_service* service,
                                                    const char* snapshot_collection,
                                                    varve_service_path* job) {
-  return invoke(service, MethodCode::failed, nullptr, job,
-                [&](SnapshotServices& services, std::string&, std::string& started) {
-                  return services.collection().destroy_snapshot(cim_text(snapshot_collection),
-                                                                started);
-                });
+  return invoke_on(service, MethodCode::failed, &SnapshotServices::collection,
+                   &CollectionSnapshotService::destroy_snapshot, snapshot_collection, job);
 }
 
 uint32_t varve_service_call_other(varve_service* service, uint32_t method, const char* snapshot,
