@@ -2,6 +2,8 @@
 
 #include <array>
 #include <exception>
+#include <stdexcept>
+#include <tuple>
 
 #include <nlohmann/json.hpp>
 
@@ -83,91 +85,57 @@ std::variant<Problem, Command> read_command(std::string_view line) {
   return command;
 }
 
-// --- answers: each structure's fields, written and read in one place -----------------------------
+// --- answers: each structure's fields, for writing and reading -----------------------------------
 
-// Goes over a structure's fields, to write them into an object or to read them out of one.
-class Writer {
- public:
-  explicit Writer(Json& object) : object_(object) {}
-  void operator()(const char* key, const auto& value) { object_[key] = value; }
-
- private:
-  Json& object_;
+template <class T, class Value>
+struct Field {
+  const char* key;
+  Value T::*member;
 };
+template <class T, class Value>
+Field(const char*, Value T::*) -> Field<T, Value>;
 
-// Throws where a field is missing or of another kind.
-class Reader {
- public:
-  explicit Reader(const Json& object) : object_(object) {}
-  void operator()(const char* key, std::string& value) {
-    value = object_.at(key).get_ref<const std::string&>();
+constexpr auto fields_of(const Problem&) {
+  return std::tuple(Field{"code", &Problem::code}, Field{"message", &Problem::message});
+}
+
+constexpr auto fields_of(const Done&) {
+  return std::tuple(Field{"id", &Done::id}, Field{"uuid", &Done::uuid},
+                    Field{"pause-ns", &Done::pause}, Field{"total-ns", &Done::total});
+}
+
+constexpr auto fields_of(const Listed&) {
+  return std::tuple(Field{"id", &Listed::id}, Field{"name", &Listed::name},
+                    Field{"uuid", &Listed::uuid}, Field{"parent", &Listed::parent},
+                    Field{"date", &Listed::date_seconds}, Field{"disk-size", &Listed::disk_bytes},
+                    Field{"vm-state-size", &Listed::state_bytes});
+}
+
+constexpr auto fields_of(const Status&) {
+  return std::tuple(Field{"file", &Status::file}, Field{"disk-size", &Status::disk_bytes},
+                    Field{"file-size", &Status::file_bytes}, Field{"snapshots", &Status::snapshots},
+                    Field{"clients", &Status::clients}, Field{"reads", &Status::reads},
+                    Field{"writes", &Status::writes}, Field{"flushes", &Status::flushes},
+                    Field{"operation", &Status::operation},
+                    Field{"clusters-done", &Status::clusters_done},
+                    Field{"clusters-total", &Status::clusters_total});
+}
+
+// Throw where a value is of another kind.
+void read_value(const Json& from, std::string& value) {
+  value = from.get_ref<const std::string&>();
+}
+void read_value(const Json& from, std::uint64_t& value) {
+  if (!from.is_number_unsigned()) {
+    throw std::invalid_argument("number");
   }
-  void operator()(const char* key, std::uint64_t& value) {
-    if (!object_.at(key).is_number_unsigned()) {
-      throw std::invalid_argument(key);
-    }
-    value = object_.at(key).get<std::uint64_t>();
-  }
-
- private:
-  const Json& object_;
-};
-
-template <class Visitor>
-void visit_fields(Visitor visit, auto& listed) requires requires {
-  listed.parent;
-}
-{
-  visit("id", listed.id);
-  visit("name", listed.name);
-  visit("uuid", listed.uuid);
-  visit("parent", listed.parent);
-  visit("date", listed.date_seconds);
-  visit("disk-size", listed.disk_bytes);
-  visit("vm-state-size", listed.state_bytes);
-}
-
-template <class Visitor>
-void visit_fields(Visitor visit, auto& status) requires requires {
-  status.operation;
-}
-{
-  visit("file", status.file);
-  visit("disk-size", status.disk_bytes);
-  visit("file-size", status.file_bytes);
-  visit("snapshots", status.snapshots);
-  visit("clients", status.clients);
-  visit("reads", status.reads);
-  visit("writes", status.writes);
-  visit("flushes", status.flushes);
-  visit("operation", status.operation);
-  visit("clusters-done", status.clusters_done);
-  visit("clusters-total", status.clusters_total);
-}
-
-template <class Visitor>
-void visit_fields(Visitor visit, auto& done) requires requires {
-  done.pause;
-}
-{
-  visit("id", done.id);
-  visit("uuid", done.uuid);
-  visit("pause-ns", done.pause);
-  visit("total-ns", done.total);
-}
-
-template <class Visitor>
-void visit_fields(Visitor visit, auto& problem) requires requires {
-  problem.code;
-}
-{
-  visit("code", problem.code);
-  visit("message", problem.message);
+  value = from.get<std::uint64_t>();
 }
 
 Json object_of(const auto& value) {
   Json object = Json::object();
-  visit_fields(Writer(object), value);
+  std::apply([&](const auto&... field) { ((object[field.key] = value.*field.member), ...); },
+             fields_of(value));
   return object;
 }
 
@@ -179,10 +147,13 @@ Json object_of(const std::vector<Listed>& list) {
   return array;
 }
 
+// Throws where a field is missing or of another kind.
 template <class T>
 T value_of(const Json& object) {
   T value;
-  visit_fields(Reader(object), value);
+  std::apply(
+      [&](const auto&... field) { (read_value(object.at(field.key), value.*field.member), ...); },
+      fields_of(value));
   return value;
 }
 

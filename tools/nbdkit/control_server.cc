@@ -1,18 +1,17 @@
 #include "control_server.h"
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
-#include <ctime>
 #include <utility>
 
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <varve/snapshot.h>
+
+#include "control/new_snapshot.h"
+#include "control/socket_address.h"
 
 namespace varve::nbd {
 
@@ -29,15 +28,13 @@ Error system_error(const char* what) {
 }
 
 // Whether `address` is the socket of a server that is no more.
-bool is_left_over(const sockaddr_un& address) {
+bool is_left_over(const control::SocketAddress& address) {
   struct stat found = {};
-  if (::lstat(address.sun_path, &found) != 0 || !S_ISSOCK(found.st_mode)) {
+  if (::lstat(address.path(), &found) != 0 || !S_ISSOCK(found.st_mode)) {
     return false;
   }
   const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  const void* any = &address;
-  const bool refused = ::connect(probe, static_cast<const sockaddr*>(any), sizeof(address)) != 0 &&
-                       errno == ECONNREFUSED;
+  const bool refused = !address.connect(probe) && errno == ECONNREFUSED;
   ::close(probe);
   return refused;
 }
@@ -77,35 +74,32 @@ ControlServer::~ControlServer() {
   work_.reset();
   if (listener_ >= 0) {
     ::close(listener_);
+  }
+  if (!path_.empty()) {
     ::unlink(path_.c_str());
   }
 }
 
 Result<void> ControlServer::listen(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    errno = ENAMETOOLONG;
+  control::SocketAddress address;
+  if (!address.set(path)) {
     return system_error("the control socket's path is too long");
   }
-  std::ranges::copy(path, std::begin(address.sun_path));
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  listener_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   // The mode before there is a name: nobody else can connect in between.
-  if (fd < 0 || ::fchmod(fd, S_IRUSR | S_IWUSR) != 0) {
+  if (listener_ < 0 || ::fchmod(listener_, S_IRUSR | S_IWUSR) != 0) {
     return system_error("cannot make the control socket");
   }
   if (is_left_over(address)) {
-    ::unlink(address.sun_path);
+    ::unlink(address.path());
   }
-  const void* any = &address;
-  if (::bind(fd, static_cast<const sockaddr*>(any), sizeof(address)) != 0 ||
-      ::listen(fd, kClientsMax) != 0) {
-    const Error error = system_error("cannot make the control socket");
-    ::close(fd);
-    return error;
+  if (!address.bind(listener_)) {
+    return system_error("cannot make the control socket");
   }
   path_ = path;
-  listener_ = fd;
+  if (::listen(listener_, kClientsMax) != 0) {
+    return system_error("cannot make the control socket");
+  }
   return {};
 }
 
@@ -234,13 +228,7 @@ Result<std::unique_ptr<SnapshotOperation>> ControlServer::start_operation(
     return refuse(ErrorCode::busy, "another command is being carried out");
   }
   if (command.verb == control::Verb::create) {
-    std::timespec now = {};
-    std::timespec_get(&now, TIME_UTC);
-    SnapshotCreateOptions create;
-    create.name = command.snapshot;
-    create.date_seconds = static_cast<std::uint32_t>(now.tv_sec);
-    create.date_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
-    return start_create(image_, create);
+    return start_create(image_, new_snapshot(command.snapshot));
   }
   const Result<std::size_t> index = find_snapshot(image_, {.text = command.snapshot});
   if (!index) {

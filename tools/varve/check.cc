@@ -66,15 +66,16 @@ struct CheckResult {
   std::uint64_t corruptions_fixed = 0;
 };
 
+constexpr std::uint64_t kCopiedFlag = std::uint64_t{1} << 63;
+
 // The count recorded for a cluster, where a finding says it.
 std::uint64_t recorded_count(const CheckReport& report, const Finding& finding) {
-  constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;
   for (const Finding& other : report.findings) {
     if (other.table == IoTag::refcount_block && other.host_offset == finding.host_offset) {
       return other.found;
     }
   }
-  return (finding.expected & kCopied) != 0 ? 1 : 2;
+  return (finding.expected & kCopiedFlag) != 0 ? 1 : 2;
 }
 
 bool is_count(const Finding& finding) {
@@ -106,8 +107,6 @@ std::string finding_words(const CheckReport& report, const Finding& finding,
                      io_tag_name(finding.table), finding.offset, corruption_name(finding.reason),
                      finding.host_offset, finding.found, finding.expected);
 }
-
-constexpr std::uint64_t kCopiedFlag = std::uint64_t{1} << 63;
 
 // A flag that disagrees with a count which is itself wrong, and agrees with the true one: nothing
 // is done to it when the count is put right.

@@ -1,15 +1,14 @@
 // varve ctl: tells a running export (nbdkit varve control=SOCKET) to take, apply, delete or list
 // snapshots of the image it serves.
 
-#include <algorithm>
 #include <cerrno>
 #include <ctime>
 
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "control/protocol.h"
+#include "control/socket_address.h"
 #include "json_text.h"
 #include "messages.h"
 #include "own_verb.h"
@@ -30,15 +29,8 @@ class Connection {
 
   // False: errno says why.
   bool connect(const std::string& path) {
-    sockaddr_un address = {};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof(address.sun_path)) {
-      errno = ENAMETOOLONG;
-      return false;
-    }
-    std::ranges::copy(path, std::begin(address.sun_path));
-    const void* any = &address;
-    return ::connect(fd_, static_cast<const sockaddr*>(any), sizeof(address)) == 0;
+    control::SocketAddress address;
+    return address.set(path) && address.connect(fd_);
   }
   bool send(std::string_view text) {
     while (!text.empty()) {

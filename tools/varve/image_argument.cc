@@ -11,22 +11,6 @@ namespace varve::tool {
 
 namespace {
 
-// Flattens nested objects to dotted keys, as --image-opts spells them.
-void flatten(const Json& value, const std::string& prefix, KeyValueList& list) {
-  for (const auto& item : value.items()) {
-    const std::string key = prefix.empty() ? item.key() : prefix + "." + item.key();
-    if (item.value().is_object()) {
-      flatten(item.value(), key, list);
-    } else if (item.value().is_string()) {
-      list.emplace_back(key, item.value().get<std::string>());
-    } else if (item.value().is_boolean()) {
-      list.emplace_back(key, item.value().get<bool>() ? "on" : "off");
-    } else {
-      list.emplace_back(key, item.value().dump());
-    }
-  }
-}
-
 bool is_on(const std::string& value) {
   return value == "on" || value == "true" || value == "yes";
 }
@@ -119,9 +103,7 @@ bool resolve_text(const ImageArgument& argument, ResolvedImage& image, std::stri
                                    : "Invalid JSON object given";
     return false;
   }
-  KeyValueList list;
-  flatten(parsed, "", list);
-  return resolve_node(list, image, reason);
+  return resolve_node(key_values_of(parsed), image, reason);
 }
 
 bool check_regular(const std::string& filename, bool writable, std::string& reason) {

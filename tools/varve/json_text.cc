@@ -34,12 +34,34 @@ void append_json(std::string& text, const Json& value, int level) {
   text += object ? '}' : ']';
 }
 
+void flatten(const Json& value, const std::string& prefix,
+             std::vector<std::pair<std::string, std::string>>& list) {
+  for (const auto& item : value.items()) {
+    const std::string key = prefix.empty() ? item.key() : prefix + "." + item.key();
+    if (item.value().is_object()) {
+      flatten(item.value(), key, list);
+    } else if (item.value().is_string()) {
+      list.emplace_back(key, item.value().get<std::string>());
+    } else if (item.value().is_boolean()) {
+      list.emplace_back(key, item.value().get<bool>() ? "on" : "off");
+    } else {
+      list.emplace_back(key, item.value().dump());
+    }
+  }
+}
+
 }  // namespace
 
 std::string format_json(const Json& value) {
   std::string text;
   append_json(text, value, 0);
   return text;
+}
+
+std::vector<std::pair<std::string, std::string>> key_values_of(const Json& object) {
+  std::vector<std::pair<std::string, std::string>> list;
+  flatten(object, "", list);
+  return list;
 }
 
 }  // namespace varve::tool

@@ -29,13 +29,7 @@ KeyValueList read_definition(std::string_view text) {
   if (!text.starts_with('{')) {
     return parse_key_values(text, "qom-type");
   }
-  KeyValueList list;
-  const Json parsed = Json::parse(text, nullptr, false);
-  for (const auto& item : parsed.items()) {
-    const bool is_text = item.value().is_string();
-    list.emplace_back(item.key(), is_text ? item.value().get<std::string>() : item.value().dump());
-  }
-  return list;
+  return key_values_of(Json::parse(text, nullptr, false));
 }
 
 }  // namespace

@@ -8,12 +8,12 @@
 #include <array>
 #include <chrono>
 #include <cstring>
-#include <ctime>
 
 #include <varve/group.h>
 #include <varve/snapshot.h>
 #include <varve/snapshot_operation.h>
 
+#include "control/new_snapshot.h"
 #include "image_argument.h"
 #include "messages.h"
 #include "own_verb.h"
@@ -71,12 +71,7 @@ int create(Context& context, const std::vector<std::string>& images, const std::
       return 1;
     }
   }
-  std::timespec now{};
-  std::timespec_get(&now, TIME_UTC);
-  SnapshotCreateOptions options;
-  options.name = name;
-  options.date_seconds = static_cast<std::uint32_t>(now.tv_sec);
-  options.date_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
+  SnapshotCreateOptions options = new_snapshot(name);
   options.state = state.get();
   const Clock::time_point start = Clock::now();
   const Result<std::vector<SnapshotCreated>> created = take(opened, options);

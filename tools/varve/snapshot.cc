@@ -1,10 +1,9 @@
 // varve snapshot -l | -c | -a | -d: qemu-img's form of the verb. Varve's own actions (create, list,
 // apply ...) are in own_snapshot.cc.
 
-#include <ctime>
-
 #include <varve/snapshot.h>
 
+#include "control/new_snapshot.h"
 #include "image_argument.h"
 #include "messages.h"
 #include "options.h"
@@ -75,13 +74,8 @@ std::string operation_words(const Error& error) {
 }
 
 int create(Context& context, Image& image, const std::string& name) {
-  std::timespec now{};
-  std::timespec_get(&now, TIME_UTC);
-  SnapshotCreateOptions options;
-  options.name = name.substr(0, kNameBytesMax);
-  options.date_seconds = static_cast<std::uint32_t>(now.tv_sec);
-  options.date_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
-  const Result<SnapshotCreated> created = create_snapshot(image, options);
+  const Result<SnapshotCreated> created =
+      create_snapshot(image, new_snapshot(name.substr(0, kNameBytesMax)));
   if (!created) {
     context.error("Could not create snapshot '{}': {}", name, operation_words(created.error()));
     return 1;
