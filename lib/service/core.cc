@@ -154,6 +154,7 @@ void ServiceCore::run_job(const Uuid& id, Work& work) {
 
 Result<void> ServiceCore::run(Work& work, WorkControl& control) {
   try {
+    control.set_turn([this](Engine& its_engine, int timeout) { turn(its_engine, timeout); });
     OpenDisks disks;
     const Result<void> result = open_perform_scan(work, control, disks);
     // What the work did is durable; what closing tells concerns only space to be given back.
@@ -167,7 +168,7 @@ Result<void> ServiceCore::run(Work& work, WorkControl& control) {
 Result<void> ServiceCore::open_perform_scan(Work& work, WorkControl& control, OpenDisks& disks) {
   VARVE_TRY(open_disks(work, control, disks));
   // Of an earlier failure; nothing where all went well.
-  VARVE_TRY(settle_sets(disks));
+  VARVE_TRY(settle_sets(disks, control));
   const Result<void> result = work.perform(disks, control);
   for (System* system : work.systems()) {
     SnapshotTree tree = VARVE_TRY(scan_snapshots(*system, disks.of(*system)));
@@ -184,7 +185,7 @@ Result<void> ServiceCore::open_disks(Work& work, WorkControl& control, OpenDisks
     if (control.is_stopped() || clock_->steady_nanoseconds() >= deadline) {
       return false;
     }
-    turn(kLockTurnMilliseconds);
+    turn(*engine(), kLockTurnMilliseconds);
     return true;
   };
   for (System* system : work.systems()) {
@@ -199,11 +200,11 @@ Result<void> ServiceCore::open_disks(Work& work, WorkControl& control, OpenDisks
   return {};
 }
 
-void ServiceCore::turn(int timeout_milliseconds) {
+void ServiceCore::turn(Engine& its_engine, int timeout_milliseconds) {
   if (executor_ != nullptr) {
-    executor_->turn(*engine(), timeout_milliseconds);
+    executor_->turn(its_engine, timeout_milliseconds);
   } else {
-    engine()->wait(timeout_milliseconds);
+    its_engine.wait(timeout_milliseconds);
   }
 }
 

@@ -69,7 +69,7 @@ class ServiceCore {
   Result<void> open_perform_scan(Work& work, WorkControl& control, OpenDisks& disks);
   // Opens the disks of every system of the work, within the time allowed for locks.
   Result<void> open_disks(Work& work, WorkControl& control, OpenDisks& disks);
-  void turn(int timeout_milliseconds);
+  void turn(Engine& its_engine, int timeout_milliseconds);
   static void set_in_use(const Work& work, bool is_in_use) noexcept;
 
   ServiceOptions options_;

@@ -49,7 +49,7 @@ Result<void> settle(ServiceCore& core, System& system) {
       return opened;
     }
   }
-  VARVE_TRY(settle_sets(disks));
+  VARVE_TRY(settle_sets(disks, WorkControl()));
   for (System* each : systems) {
     SnapshotTree tree = VARVE_TRY(scan_snapshots(*each, disks.of(*each)));
     const std::lock_guard lock(core.mutex);

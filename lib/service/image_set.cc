@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <varve/snapshot_operation.h>
+
 #include "base/failure.h"
 #include "base/try.h"
 #include "service/clock.h"
@@ -25,14 +27,24 @@ Result<void> rename_member(const SetMember& member, std::string_view name) {
   return rename_snapshot(*member.disk.image, index, name);
 }
 
-Result<void> delete_member(const SetMember& member) {
-  const std::size_t index = VARVE_TRY(find_now(member));
-  return delete_snapshot(*member.disk.image, index);
+Result<void> wait_for(const SnapshotOperation& operation, Image& image,
+                      const WorkControl& control) {
+  while (!operation.is_done()) {
+    control.wait(image.engine());
+  }
+  return operation.result();
 }
 
-Result<void> apply_member(const SetMember& member) {
+Result<void> delete_member(const SetMember& member, const WorkControl& control) {
   const std::size_t index = VARVE_TRY(find_now(member));
-  return apply_snapshot(*member.disk.image, index);
+  const auto operation = VARVE_TRY(start_delete(*member.disk.image, index));
+  return wait_for(*operation, *member.disk.image, control);
+}
+
+Result<void> apply_member(const SetMember& member, const WorkControl& control) {
+  const std::size_t index = VARVE_TRY(find_now(member));
+  const auto operation = VARVE_TRY(start_apply(*member.disk.image, index));
+  return wait_for(*operation, *member.disk.image, control);
 }
 
 // A poisoned image does not know what its file holds.
@@ -55,11 +67,18 @@ Result<void> for_each_member(const std::vector<SetMember>& members, std::size_t 
   return worst;
 }
 
+// All but the first.
+Result<void> delete_others(const std::vector<SetMember>& members, const WorkControl& control) {
+  return for_each_member(members, 1,
+                         [&](const SetMember& member) { return delete_member(member, control); });
+}
+
 // --- the undo log of an apply
 
 // A snapshot of every disk as it is now, in the members' order.
 Result<std::vector<SetMember>> make_undo_set(const std::vector<SetMember>& members,
-                                             std::uint64_t calendar_nanoseconds) {
+                                             std::uint64_t calendar_nanoseconds,
+                                             const WorkControl& control) {
   std::vector<Image*> images;
   std::vector<SnapshotCreateOptions> options;
   std::vector<SetMember> undo;
@@ -80,16 +99,18 @@ Result<std::vector<SetMember>> make_undo_set(const std::vector<SetMember>& membe
     images.push_back(member.disk.image);
     undo.push_back(std::move(each));
   }
-  WorkControl control;
-  VARVE_TRY(create_set(images, std::move(options), {}, control));
+  WorkControl unstoppable;
+  unstoppable.set_turn(control.turn());
+  VARVE_TRY(create_set(images, std::move(options), {}, unstoppable));
   return undo;
 }
 
 // Every disk back to where the undo set was made; the first goes last, so that a crash repeats it.
-Result<void> roll_back(const std::vector<SetMember>& undo) {
-  VARVE_TRY(for_each_member(undo, 0, apply_member));
-  VARVE_TRY(for_each_member(undo, 1, delete_member));
-  return delete_member(undo.front());
+Result<void> roll_back(const std::vector<SetMember>& undo, const WorkControl& control) {
+  const auto apply = [&](const SetMember& member) { return apply_member(member, control); };
+  VARVE_TRY(for_each_member(undo, 0, apply));
+  VARVE_TRY(delete_others(undo, control));
+  return delete_member(undo.front(), control);
 }
 
 // --- settling
@@ -139,13 +160,14 @@ bool can_decide(const SetMember& member, const OpenDisks& disks) {
   return count == needed;
 }
 
-Result<void> settle_one(const std::vector<SetMember>& members, const SetMember& member) {
+Result<void> settle_one(const std::vector<SetMember>& members, const SetMember& member,
+                        const WorkControl& control) {
   const SetMember* first = find_first(members, member);
   if (first == nullptr) {
-    return delete_member(member);
+    return delete_member(member, control);
   }
   if (member.info.name == kWithdrawnName) {
-    return delete_member(*first);
+    return delete_member(*first, control);
   }
   if (member.info.name != kUndoName) {
     return rename_member(member, first->info.name);
@@ -156,7 +178,7 @@ Result<void> settle_one(const std::vector<SetMember>& members, const SetMember& 
       undo.push_back(other);
     }
   }
-  return roll_back(undo);
+  return roll_back(undo, control);
 }
 
 }  // namespace
@@ -178,38 +200,40 @@ Result<std::vector<SetMember>> find_members(const System& system, const Snapshot
   return found;
 }
 
-Result<void> apply_set(const std::vector<SetMember>& members, std::uint64_t calendar_nanoseconds) {
+Result<void> apply_set(const std::vector<SetMember>& members, std::uint64_t calendar_nanoseconds,
+                       const WorkControl& control) {
   if (members.size() == 1) {
-    return apply_member(members.front());
+    return apply_member(members.front(), control);
   }
-  const std::vector<SetMember> undo = VARVE_TRY(make_undo_set(members, calendar_nanoseconds));
+  const std::vector<SetMember> undo =
+      VARVE_TRY(make_undo_set(members, calendar_nanoseconds, control));
   for (const SetMember& member : members) {
-    const Result<void> applied = apply_member(member);
+    const Result<void> applied = apply_member(member, control);
     if (!applied) {
-      static_cast<void>(roll_back(undo));  // Else settling does.
+      static_cast<void>(roll_back(undo, control));  // Else settling does.
       return applied;
     }
   }
-  const Result<void> committed = delete_member(undo.front());
+  const Result<void> committed = delete_member(undo.front(), control);
   if (!committed) {
     // Where its outcome is not known, settling finds it and decides.
     if (!is_poisoned(*undo.front().disk.image)) {
-      static_cast<void>(roll_back(undo));
+      static_cast<void>(roll_back(undo, control));
     }
     return committed;
   }
-  static_cast<void>(for_each_member(undo, 1, delete_member));
+  static_cast<void>(delete_others(undo, control));
   return {};
 }
 
-Result<void> delete_set(const std::vector<SetMember>& members) {
+Result<void> delete_set(const std::vector<SetMember>& members, const WorkControl& control) {
   const auto mark = [](const SetMember& member) { return rename_member(member, kDeletingName); };
   const auto unmark = [](const SetMember& member) {
     return rename_member(member, member.info.name);
   };
   Result<void> result = for_each_member(members, 1, mark);
   if (result) {
-    result = delete_member(members.front());
+    result = delete_member(members.front(), control);
   }
   if (!result) {
     // As above: the first member decides.
@@ -218,7 +242,7 @@ Result<void> delete_set(const std::vector<SetMember>& members) {
     }
     return result;
   }
-  return for_each_member(members, 1, delete_member);
+  return delete_others(members, control);
 }
 
 Result<void> rename_set(const std::vector<SetMember>& members, std::string_view name) {
@@ -232,7 +256,7 @@ Result<void> rename_set(const std::vector<SetMember>& members, std::string_view 
   return result;
 }
 
-Result<void> settle_sets(const OpenDisks& disks) {
+Result<void> settle_sets(const OpenDisks& disks, const WorkControl& control) {
   while (true) {
     const std::vector<SetMember> members = VARVE_TRY(all_members(disks));
     // Withdrawn ones first: the undo log of an apply that was withdrawn must not be played.
@@ -249,7 +273,7 @@ Result<void> settle_sets(const OpenDisks& disks) {
     if (unfinished == members.end()) {
       return {};
     }
-    VARVE_TRY(settle_one(members, *unfinished));
+    VARVE_TRY(settle_one(members, *unfinished, control));
   }
 }
 

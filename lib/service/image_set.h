@@ -19,7 +19,8 @@
 // The first member of a creation or an apply is disk 0 of StoredSettings::first_system; of a
 // deletion, which is of one system, that system's disk 0.
 //
-// Threads: the work thread. Blocking, behind guest requests.
+// Threads: the work thread. Blocking, behind guest requests; `control` says who runs the loop while
+// tables are walked.
 #pragma once
 
 #include <functional>
@@ -61,14 +62,15 @@ Result<void> create_set(const std::vector<Image*>& images,
                                                           const OpenDisks& disks);
 
 // Reverts the members' disks, the set's first member first. On error every disk is as before.
-Result<void> apply_set(const std::vector<SetMember>& members, std::uint64_t calendar_nanoseconds);
+Result<void> apply_set(const std::vector<SetMember>& members, std::uint64_t calendar_nanoseconds,
+                       const WorkControl& control);
 // Of one system. On error before the first is deleted every member is as before.
-Result<void> delete_set(const std::vector<SetMember>& members);
+Result<void> delete_set(const std::vector<SetMember>& members, const WorkControl& control);
 // Gives every member the name, or none.
 Result<void> rename_set(const std::vector<SetMember>& members, std::string_view name);
 
 // Finishes or undoes what a crash, or a failing device, left unfinished. Sets whose first system
 // has not all of its disks here are left for later. Errors: those of the calls it makes.
-Result<void> settle_sets(const OpenDisks& disks);
+Result<void> settle_sets(const OpenDisks& disks, const WorkControl& control);
 
 }  // namespace varve

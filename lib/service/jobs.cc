@@ -26,6 +26,15 @@ bool WorkControl::stop() noexcept {
   return state_.compare_exchange_strong(expected, State::stopped) || expected == State::stopped;
 }
 
+void WorkControl::wait(Engine& engine) const {
+  constexpr int kMilliseconds = 20;  // Between two looks at progress and a wish to stop.
+  if (turn_) {
+    turn_(engine, kMilliseconds);
+  } else {
+    engine.wait(kMilliseconds);
+  }
+}
+
 void JobTable::drop_old(std::uint64_t steady_now, std::uint64_t retention_nanoseconds) {
   std::erase_if(jobs_, [&](const auto& entry) {
     const Job& job = *entry.second;

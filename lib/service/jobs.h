@@ -7,10 +7,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <varve/service.h>
@@ -35,10 +37,18 @@ class WorkControl {
   // False: too late.
   bool stop() noexcept;
 
+  // How the work waits: who runs the loop meanwhile. Set before it starts; empty: the engine alone.
+  using Turn = std::function<void(Engine& engine, int timeout_milliseconds)>;
+  void set_turn(Turn turn) noexcept { turn_ = std::move(turn); }
+  [[nodiscard]] const Turn& turn() const noexcept { return turn_; }
+  // Until something happened, or for a moment: the caller looks at its progress again.
+  void wait(Engine& engine) const;
+
  private:
   enum class State : std::uint8_t { open, stopped, committed };
   std::atomic<unsigned> percent_ = 0;
   std::atomic<State> state_ = State::open;
+  Turn turn_;
 };
 
 // What a job made.

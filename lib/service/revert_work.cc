@@ -71,7 +71,7 @@ Result<void> ApplyWork::perform(OpenDisks& disks, WorkControl& control) {
     result = begin(control);
   }
   if (result) {
-    result = apply_set(members, calendar_nanoseconds_);
+    result = apply_set(members, calendar_nanoseconds_, control);
   }
   if (!result) {
     for (StateProvider* provider : quiesced_) {
@@ -121,7 +121,7 @@ Result<void> DestroyWork::perform(OpenDisks& disks, WorkControl& control) {
   VARVE_TRY(begin(control));
   for (std::size_t i = 0; i < plans_.size(); ++i) {
     const auto members = VARVE_TRY(find_members(*plans_[i].system, plans_[i].snapshot, disks));
-    VARVE_TRY(delete_set(members));
+    VARVE_TRY(delete_set(members, control));
     control.report(i + 1, plans_.size(), 0, 99);
   }
   return {};

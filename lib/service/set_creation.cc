@@ -11,7 +11,6 @@
 namespace varve {
 namespace {
 
-constexpr int kTurnMilliseconds = 20;  // Between two looks at progress and a wish to stop.
 // Shares of PercentComplete; what comes before is preparing and saving state.
 constexpr unsigned kPercentBeforeWalk = 50;
 constexpr unsigned kPercentAfterWalk = 99;
@@ -84,7 +83,7 @@ class SetCreation {
     return {};
   }
 
-  // Runs the engines until every operation from `first` on has reached the phase; the first
+  // Waits until every operation from `first` on has reached the phase; the first
   // failure.
   Result<void> wait_all(SnapshotPhase phase, std::size_t first) {
     for (std::size_t i = first; i < operations_.size(); ++i) {
@@ -92,7 +91,7 @@ class SetCreation {
         if (control_.is_stopped()) {
           return failure(ErrorCode::cancelled, "the job was stopped");
         }
-        images_[i]->engine().wait(kTurnMilliseconds);
+        control_.wait(images_[i]->engine());
         report();
       }
       if (operations_[i]->is_done() && !operations_[i]->result()) {
