@@ -49,7 +49,7 @@ build_release() {
   IFS='|' read -ra programs <<<"$LONG_PROGRAMS"
   configure_and_build build/release -DCMAKE_BUILD_TYPE=Release -DVARVE_QUICK_BUILD=ON -- \
     varve_static varve_shared varve_service varve_tool varve_load varve_micro \
-    tinyvmm varve_nbdkit c_program c_service_program "${programs[@]/%/_test}"
+    tinyvmm varve_nbdkit guest_host c_program c_service_program "${programs[@]/%/_test}"
 }
 
 test_release() {

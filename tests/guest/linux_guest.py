@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 
-from steps import run
+from steps import expect, run
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -101,9 +101,51 @@ exec switch_root /mnt /sbin/init"""
 
 
 # The last words of such a disk's /sbin/init.
-END_OF_INIT = """echo "guest: errors $(cat /sys/fs/ext4/vda/errors_count)"
+END_OF_INIT = """[ ! -e /dev/vdb ] || umount /more
+echo "guest: errors $(cat /sys/fs/ext4/vda/errors_count)"
 mount -o remount,ro /
 poweroff -f
+"""
+
+
+def counting_init(disks=1):
+    """A /sbin/init that counts in RAM until it is told to end. Each number is a file on every disk,
+    on the last disk first, and stands in a file that is overwritten, before it is told; what the
+    number before left there is read again from the disks. A second disk is mounted at /more."""
+    folders = " ".join(("/more", "/data")[-disks:])
+    return f"""{"mount -t ext4 -o errors=remount-ro /dev/vdb /more" if disks > 1 else ""}
+right() {{ # FILE NUMBER
+  for folder in {folders}; do
+    [ "$(cat $folder/$1)" = "number $2" ] || echo "guest: lost $folder/$1 of $2"
+  done
+}}
+n=0
+while [ -e /data/$((n + 1)) ]; do
+  n=$((n + 1))
+  right $n $n
+done
+echo "guest: found $n"
+first=$n
+(read -r word && >/dev/end) </dev/console &
+while [ ! -e /dev/end ]; do
+  echo 3 >/proc/sys/vm/drop_caches
+  [ $n = $first ] || right $n $n
+  [ $n = $first ] || right now $n
+  n=$((n + 1))
+  for folder in {folders}; do
+    echo "number $n" >$folder/new
+    sync
+    mv $folder/new $folder/$n
+    echo "number $n" >$folder/now
+    sync
+  done
+  echo "guest: count $n"
+done
+number=1
+while [ $number -le $n ]; do
+  right $number $number
+  number=$((number + 1))
+done
 """
 
 
@@ -111,7 +153,7 @@ def write_disk(path, kernel, init, megabytes):
     """A raw disk with an ext4 file system: busybox, and `init`, a script, as the first program. At
     its end it tells the file system's errors and switches the guest off."""
     with tempfile.TemporaryDirectory(prefix="varve-guest-") as root:
-        for folder in ("bin", "sbin", "proc", "sys", "dev", "data"):
+        for folder in ("bin", "sbin", "proc", "sys", "dev", "data", "more"):
             os.mkdir(os.path.join(root, folder))
         shutil.copy(os.path.join(kernel, "busybox"), os.path.join(root, "bin/busybox"))
         with open(os.path.join(root, "sbin/init"), "w", encoding="utf-8") as file:
@@ -140,7 +182,7 @@ class GuestDisk:
 
 def qemu_arguments(kernel, initramfs, *more, words=""):
     """A machine whose console is QEMU's standard output; `words` reach its /proc/cmdline."""
-    return ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-m", "256M", "-nodefaults",
+    return ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-m", "128M", "-nodefaults",
             "-display", "none", "-serial", "stdio", "-no-reboot",
             "-kernel", os.path.join(kernel, "vmlinuz"), "-initrd", initramfs,
             "-append", f"console=ttyS0 quiet panic=-1 {words}", *more]
@@ -183,3 +225,31 @@ class LinuxGuest:
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
+
+
+class CountingGuest(LinuxGuest):
+    """A guest whose disk's /sbin/init is counting_init's."""
+
+    def counts(self):
+        return [int(line.split()[-1]) for line in self.lines if line.startswith("guest: count")]
+
+    def count_to(self, number):
+        while (count := int(self.wait_for("guest: count"))) < number:
+            pass
+        return count
+
+    def last_count(self):
+        """Of a guest that is stopped: the last number it has told."""
+        self.take_printed()
+        return self.counts()[-1]
+
+    def end(self):
+        """Ends it in order, whole and without a lost file; the counts it told."""
+        self.process.stdin.write(b"end\n")
+        self.process.stdin.flush()
+        expect(self.wait_for("guest: errors") == "0", "errors of the file system")
+        self.wait_for_end()
+        self.kill()
+        lost = [line for line in self.lines if line.startswith("guest: lost")]
+        expect(not lost, lost)
+        return self.counts()

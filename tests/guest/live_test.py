@@ -11,42 +11,22 @@ import os
 import sys
 import tempfile
 
-from linux_guest import GuestDisk, LinuxGuest, find_kernel, qemu_arguments
+from linux_guest import CountingGuest, GuestDisk, counting_init, find_kernel, qemu_arguments
 from machine import QEMU, Monitor
 from server import Server
 from steps import cannot_run, expect, lacking, run
 
-LAST = 80
-
-# At each start: are the files 1 to n there, and right? Then it goes on from n.
-GUEST_INIT = f"""n=0
-while [ -e /data/$((n + 1)) ]; do
-  n=$((n + 1))
-  [ "$(cat /data/$n)" = "number $n" ] || echo "guest: lost $n"
-done
-echo "guest: found $n"
-while [ $n -lt {LAST} ]; do
-  [ $n = 0 ] || [ "$(cat /data/$n)" = "number $n" ] || echo "guest: lost $n"
-  n=$((n + 1))
-  echo "number $n" >/data/new
-  sync
-  mv /data/new /data/$n
-  sync
-  echo "guest: count $n"
-done
-"""
-
 
 class Story(GuestDisk):
     def __init__(self, varve, plugin, kernel, folder):
-        super().__init__(varve, kernel, folder, GUEST_INIT, 32)
+        super().__init__(varve, kernel, folder, counting_init(), 32)
         self.state = os.path.join(folder, "state")
         self.control = os.path.join(folder, "control")
         self.server = Server(plugin, folder, f"file={self.disk}", f"control={self.control}")
 
     def boot(self, *more):
         self.monitor = Monitor(os.path.join(self.folder, "qmp"))
-        self.guest = LinuxGuest(qemu_arguments(
+        self.guest = CountingGuest(qemu_arguments(
             self.kernel, self.initramfs, *self.monitor.arguments, "-drive",
             f"file={self.server.uri},format=raw,if=virtio,discard=unmap", *more))
         self.monitor.accept()
@@ -55,60 +35,44 @@ class Story(GuestDisk):
         said = run(self.varve, "ctl", self.control, *arguments)
         print(f"  varve ctl {' '.join(arguments)}: {said}", end="")
 
-    def count_to(self, number):
-        while (count := int(self.guest.wait_for("guest: count"))) < number:
-            pass
-        return count
-
     def power_off(self):
         """What a killed client has sent may still be carried out: the disk is left alone first."""
         self.guest.kill()
         while json.loads(run(self.varve, "ctl", self.control, "status", "--json"))["clients"]:
             pass
 
-    def run_to_the_end(self):
-        expect(self.guest.wait_for("guest: errors") == "0", "errors of the file system")
-        self.guest.wait_for_end()
-        self.guest.kill()
-        lost = [line for line in self.guest.lines if line.startswith("guest: lost")]
-        expect(not lost, lost)
-        return [int(line.split()[-1]) for line in self.guest.lines
-                if line.startswith("guest: count")]
-
 
 def tell(story):
     story.boot()
-    story.count_to(4)
-    on_disk = story.count_to(5)
+    story.guest.count_to(4)
+    on_disk = story.guest.count_to(5)
     story.ctl("create", "disk only")
     print(f"disk snapshot of the running guest at {on_disk} or a little later")
 
     # Stopped before its RAM is saved: saved while it ran, under QEMU 7.2's TCG, the guest once came
     # back to a panic in its own block layer.
     story.monitor.command("stop")
-    text = story.guest.take_printed()
-    counted = max([on_disk] + [int(line.split()[-1]) for line in text
-                               if line.startswith("guest: count")])
+    counted = story.guest.last_count()
     story.monitor.save_state(story.state)
     story.ctl("create", "with its RAM")
     story.monitor.command("cont")
     print(f"full snapshot at {counted}; the guest goes on")
 
-    story.count_to(counted + 6)
+    story.guest.count_to(counted + 6)
     story.ctl("create", "for a moment")
     story.ctl("delete", "for a moment")
-    further = story.count_to(counted + 8)
+    further = story.guest.count_to(counted + 8)
     story.power_off()
     story.ctl("apply", "with its RAM")
-    story.boot("-incoming", f"exec:cat '{story.state}'")
-    while story.monitor.command("query-status")["status"] == "inmigrate":
-        pass
+    story.boot("-incoming", "defer")
+    story.monitor.load_state(story.state)
     story.monitor.command("cont")
-    counts = story.run_to_the_end()
+    story.guest.count_to(counted + 6)
+    counts = story.guest.end()
     # A line that was half printed then ends in the old machine.
     expect(counted + 1 <= counts[0] <= counted + 2 < further,
            f"the guest counts {counts[0]} after {counted}")
-    expect(counts == list(range(counts[0], LAST + 1)), counts)
+    expect(counts == list(range(counts[0], counts[-1] + 1)), counts)
     print(f"brought back from {further}: the guest counts on at {counts[0]}, to {counts[-1]}, "
           "its files and its file system whole")
 
@@ -116,8 +80,9 @@ def tell(story):
     story.boot()
     found = int(story.guest.wait_for("guest: found"))
     expect(on_disk <= found <= counted, f"{found} files where {on_disk} were durable")
-    counts = story.run_to_the_end()
-    expect(counts == list(range(found + 1, LAST + 1)), counts)
+    story.guest.count_to(found + 4)
+    counts = story.guest.end()
+    expect(counts == list(range(found + 1, counts[-1] + 1)), counts)
     print(f"started from the disk snapshot: {found} files found, the file system whole")
     story.ctl("list")
 

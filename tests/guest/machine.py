@@ -41,6 +41,7 @@ class Monitor:
         self.listener.bind(path)
         self.listener.listen(1)
         self.arguments = ["-qmp", f"unix:{path}"]
+        self.events = {}  # When each kind was told last, in seconds.
 
     def accept(self):
         self.listener.settimeout(60)
@@ -55,7 +56,16 @@ class Monitor:
         line = self.qmp.readline()
         if not line:
             raise RuntimeError("QEMU has gone")
-        return json.loads(line)
+        message = json.loads(line)
+        if "event" in message:
+            time = message["timestamp"]
+            self.events[message["event"]] = time["seconds"] + time["microseconds"] / 1e6
+        return message
+
+    def last_pause(self):
+        """How long the guest stood still the last time, as QEMU's clock has it, in seconds."""
+        self.command("query-status")  # Events come before the answer.
+        return self.events["RESUME"] - self.events["STOP"]
 
     def command(self, name, **arguments):
         self.qmp.write(json.dumps({"execute": name, "arguments": arguments}) + "\n")
@@ -69,9 +79,17 @@ class Monitor:
 
     def save_state(self, path):
         """Stops the guest and writes QEMU's stream of its state."""
+        self.follow("migrate", f"exec:cat > '{path}'")
+
+    def load_state(self, path):
+        """Of a QEMU started with -incoming defer: it takes the state; its guest stands still."""
+        self.follow("migrate-incoming", f"exec:cat '{path}'")
+
+    def follow(self, migration, uri):
         self.command("migrate-set-capabilities",
                      capabilities=[{"capability": "events", "state": True}])
-        self.command("migrate", uri=f"exec:cat > '{path}'")
+        self.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+        self.command(migration, uri=uri)
         while True:
             message = self.read_message()
             if message.get("event") == "MIGRATION":
@@ -79,7 +97,7 @@ class Monitor:
                 if status == "completed":
                     return
                 if status == "failed":
-                    raise RuntimeError("QEMU cannot save the state")
+                    raise RuntimeError(f"{migration} has failed")
 
 
 class Machine(Monitor):
