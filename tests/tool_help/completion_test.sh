@@ -72,4 +72,8 @@ expect "create diff export import read-state rename apply delete" "convert" varv
 expect "--name --full --state" "--compress" varve snapshot create -
 expect "--list --apply" "--name" varve snapshot -
 expect "io_uring threads" "" varve bench -i ""
+expect "create apply delete list status" "rename" varve ctl disk.ctl ""
+expect "" "create" varve ctl ""
+expect "" "create" varve ctl disk.ctl apply ""
+expect "--json" "--name" varve ctl -
 exit "$((failures != 0))"

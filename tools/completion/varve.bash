@@ -16,6 +16,11 @@ _varve_actions() {
     sed -nE 's/^  [^ ]+ snapshot ([a-z][a-z|-]*) .*/\1/p' | tr '|' '\n'
 }
 
+_varve_commands() {
+  varve ctl --help 2>/dev/null | sed -nE 's/^  command .* REQUIRED +(.*) or ([a-z]+)$/\1 \2/p' |
+    tr -d ,
+}
+
 # _varve_values VERB OPTION: the words an option takes; nothing where it is a file or free text.
 _varve_values() {
   case $1:$2 in
@@ -48,6 +53,8 @@ _varve() {
       words+=" --help"
     elif [ -z "$words" ] && [ "$verb" = snapshot ] && [ "$COMP_CWORD" -eq 2 ]; then
       words=$(_varve_actions)
+    elif [ -z "$words" ] && [ "$verb" = ctl ] && [ "$COMP_CWORD" -eq 3 ]; then
+      words=$(_varve_commands)
     fi
   fi
   # Without words the shell goes on with file names.
