@@ -67,9 +67,9 @@ ControlOperation::Progress DeleteOperation::perform() noexcept {
     case Step::loading_l1:
       return load_l1(entry_, l1_);
     case Step::claiming_table:
-      return table_.entries.empty() ? Progress::next : claim_table(table_);
+      return has_table() ? claim_table(table_) : Progress::next;
     case Step::settling:
-      return write_early();
+      return has_table() ? write_early() : Progress::next;
     case Step::reclaiming:
       return reclaim();
     case Step::flushing:
@@ -77,7 +77,7 @@ ControlOperation::Progress DeleteOperation::perform() noexcept {
     case Step::writing_table:
       return write_table(table_);
     case Step::table_barrier:
-      return barrier();
+      return has_table() ? barrier() : Progress::next;
     case Step::publishing:
       return publish_root();
     case Step::published:

@@ -50,6 +50,9 @@ class DeleteOperation final : public ControlOperation {
   Progress publish_root() noexcept;
   Progress walk() noexcept;
   Result<void> drop_state(SnapshotEntry& entry) const;
+  // Without the last snapshot there is no table, and nothing that must be durable before the
+  // header.
+  [[nodiscard]] bool has_table() const noexcept { return !table_.entries.empty(); }
   // The first L1 entries, which a snapshot keeps that loses its state alone.
   [[nodiscard]] std::uint64_t kept_entries() const noexcept;
 

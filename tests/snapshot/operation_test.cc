@@ -1,6 +1,5 @@
 // Snapshot operations behind guest I/O: stepwise, cancelled, queued, ended by close; what they read
 // and how often they make the storage durable.
-#include <array>
 #include <functional>
 
 #include <gtest/gtest.h>
@@ -365,49 +364,6 @@ TEST_F(OperationTest, ASnapshotInDeletionCannotBeOpenedNorAnOpenOneDeleted) {
   VARVE_MUST((*snapshot)->close());
   snapshot->reset();
   VARVE_MUST(delete_snapshot(*image_, 0));
-  check();
-}
-
-// Goal: the number of barriers does not follow the size, and creation needs six at most. Method:
-// the same on disks of few and of many windows of tables.
-TEST_F(OperationTest, BarriersAreFewWhateverTheSize) {
-  std::array<std::array<std::size_t, 3>, 2> flushes{};
-  constexpr std::array<std::uint64_t, 2> kTables = {4, 300};
-  for (std::size_t i = 0; i < kTables.size(); ++i) {
-    make_tables(kTables[i]);
-    const auto measure = [&](const std::function<void()>& act) {
-      trace_.clear();
-      act();
-      return trace_.count(StorageOperation::flush);
-    };
-    flushes[i][0] = measure([&] { take("one"); });
-    write_each(std::byte{2});
-    flushes[i][1] = measure([&] { VARVE_MUST(apply_snapshot(*image_, 0)); });
-    flushes[i][2] = measure([&] { VARVE_MUST(delete_snapshot(*image_, 0)); });
-    expect_each(*image_, std::byte{1});
-  }
-  EXPECT_EQ(flushes[0], flushes[1]);
-  for (const std::size_t count : flushes[1]) {
-    EXPECT_LE(count, 6u);
-  }
-  check();
-}
-
-TEST_F(OperationTest, ApplyReadsOnlyTheTablesThatDiffer) {
-  make_tables(32);
-  take("one");
-  for (const std::uint64_t differing : {0u, 1u, 7u, 32u}) {
-    for (std::uint64_t table = 0; table < differing; ++table) {
-      write_at(table, std::byte{9});
-    }
-    reopen_traced();
-    VARVE_MUST(apply_snapshot(*image_, 0));
-    // The snapshot's, to look at them and, where the cache has lost them, to count what they map;
-    // and the disk's own.
-    const bool fits = differing <= kCachedTables / 4;
-    EXPECT_EQ(trace_.count(StorageOperation::read, IoTag::l2), (fits ? 2 : 3) * differing);
-    expect_each(*image_, std::byte{1});
-  }
   check();
 }
 

@@ -1,0 +1,105 @@
+// What snapshot operations cost, in numbers that no machine changes: barriers, tables read, and
+// what is asked of the storage before the guest or the caller sees the new state.
+#include <algorithm>
+#include <functional>
+
+#include <gtest/gtest.h>
+
+#include "snapshot/operation_ground.h"
+
+namespace varve::testing {
+namespace {
+
+// Goal: the number of barriers does not follow the size, and creation needs fewer than six. Method:
+// the same on disks of few and of many windows of tables.
+TEST_F(OperationTest, BarriersAreFewWhateverTheSize) {
+  for (const std::uint64_t size : {4u, 300u}) {
+    SCOPED_TRACE(size);
+    make_tables(size);
+    const auto barriers_of = [&](const std::function<void()>& act) {
+      trace_.clear();
+      act();
+      return trace_.count(StorageOperation::flush);
+    };
+    EXPECT_EQ(barriers_of([&] { take("one"); }), 5u);
+    EXPECT_EQ(barriers_of([&] { take("two"); }), 4u);
+    write_each(std::byte{2});
+    EXPECT_EQ(barriers_of([&] { VARVE_MUST(apply_snapshot(*image_, 0)); }), 5u);
+    EXPECT_EQ(barriers_of([&] { VARVE_MUST(delete_snapshot(*image_, 1)); }), 4u);
+    EXPECT_EQ(barriers_of([&] { VARVE_MUST(delete_snapshot(*image_, 0)); }), 4u);
+    expect_each(*image_, std::byte{1});
+  }
+  check();
+}
+
+TEST_F(OperationTest, ApplyReadsOnlyTheTablesThatDiffer) {
+  make_tables(32);
+  take("one");
+  for (const std::uint64_t differing : {0u, 1u, 7u, 32u}) {
+    for (std::uint64_t table = 0; table < differing; ++table) {
+      write_at(table, std::byte{9});
+    }
+    reopen_traced();
+    VARVE_MUST(apply_snapshot(*image_, 0));
+    // The snapshot's, to look at them and, where the cache has lost them, to count what they map;
+    // and the disk's own.
+    const bool fits = differing <= kCachedTables / 4;
+    EXPECT_EQ(trace_.count(StorageOperation::read, IoTag::l2), (fits ? 2 : 3) * differing);
+    expect_each(*image_, std::byte{1});
+  }
+  check();
+}
+
+// Goal: how soon a deletion is visible follows from nothing that grows with the disk: one read of
+// the snapshot's L1, one table of snapshots written and made durable where any are left, one header
+// write. Method: all that was asked of the storage when the snapshot is gone, on disks of few and
+// of many windows of tables.
+TEST_F(OperationTest, ADeletionIsVisibleBeforeAnyTableIsRead) {
+  struct Seen {
+    const sim::Trace* trace;
+    std::vector<sim::TraceEntry> entries;
+  };
+  for (const std::uint64_t size : {4u, 300u}) {
+    for (const bool is_last : {true, false}) {
+      SCOPED_TRACE(std::to_string(size) + (is_last ? " tables, the last" : " tables, one of two"));
+      make_tables(size);
+      take("one");
+      if (!is_last) {
+        take("two");
+      }
+      write_each(std::byte{2});
+      reopen_traced();
+      Seen seen{&trace_, {}};
+      OperationOptions options;
+      options.owner = &seen;
+      options.changed = [](SnapshotOperation& operation, void* owner) {
+        auto& at = *static_cast<Seen*>(owner);
+        if (operation.progress().phase == SnapshotPhase::reclaiming) {
+          at.entries = at.trace->entries();
+        }
+      };
+      auto deletion = start_delete(*image_, 0, options);
+      VARVE_MUST(deletion);
+      VARVE_MUST((*deletion)->wait());
+      const auto count = [&](StorageOperation operation, std::optional<IoTag> tag = std::nullopt) {
+        return std::count_if(seen.entries.begin(), seen.entries.end(), [&](const auto& entry) {
+          return entry.operation == operation && (!tag || entry.tag == *tag);
+        });
+      };
+      const int left = is_last ? 0 : 1;
+      EXPECT_EQ(count(StorageOperation::read, IoTag::l1), 1);
+      EXPECT_EQ(count(StorageOperation::read, IoTag::refcount_block), left);
+      EXPECT_EQ(count(StorageOperation::read), 1 + left);
+      EXPECT_EQ(count(StorageOperation::write, IoTag::refcount_block), left);
+      EXPECT_EQ(count(StorageOperation::write, IoTag::snapshot_table), left);
+      EXPECT_EQ(count(StorageOperation::write, IoTag::header), 1);
+      EXPECT_EQ(count(StorageOperation::write), 1 + 2 * left);
+      EXPECT_EQ(count(StorageOperation::flush), 1 + left);
+      expect_each(*image_, std::byte{2});
+      check(false);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace varve::testing
