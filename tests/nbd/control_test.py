@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from nbd_client import FLUSH, READ, WRITE, Client
-from server import Server
+from server import Server, refusal
 from steps import cannot_run, expect, lacking, run
 
 BLOCK = 65536
@@ -152,13 +152,11 @@ def refusals(export):
     expect(stat.S_IMODE(os.stat(export.socket).st_mode) == 0o600, "others may command")
     other = os.path.join(export.folder, "other.qcow2")
     run(export.varve, "create", "-f", "qcow2", other, "1M")
-    said = run("nbdkit", "-U", "-", export.plugin, f"file={other}", f"control={export.socket}",
-               "--run", "true", expect=1)
+    said = refusal(export.plugin, f"file={other}", f"control={export.socket}")
     expect("Address already in use" in said, said)
     with open(os.path.join(export.folder, "file"), "wb"):
         pass
-    run("nbdkit", "-U", "-", export.plugin, f"file={other}", f"control={export.folder}/file",
-        "--run", "true", expect=1)
+    refusal(export.plugin, f"file={other}", f"control={export.folder}/file")
     expect(os.path.exists(os.path.join(export.folder, "file")), "a file was removed")
     expect([one["name"] for one in export.ask("list")] == ["one"], "the list has changed")
     export.stop()

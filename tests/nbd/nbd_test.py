@@ -15,11 +15,12 @@ import sys
 import tempfile
 
 from nbd_client import FLUSH, FUA, READ, TRIM, WRITE, ZEROES, Client
-from server import Server
+from server import PLAIN, Server, nbdkit, refusal
+from small_file_system import small_file_system
 from steps import cannot_run, expect, lacking, run
 
 MIB = 1 << 20
-PROGRAMS = ("nbdkit", "nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "fio")
+PROGRAMS = ("nbdkit", "nbdinfo", "nbdcopy", "qemu-img", "qemu-io", "qemu-system-x86_64", "fio")
 
 
 class Case:
@@ -82,8 +83,7 @@ def refusals(case):
     case.create()
 
     def refused(words, *parameters):
-        said = run("nbdkit", "-U", "-", case.plugin, "lock-timeout=0", *parameters,
-                   "--run", "true", expect=1)
+        said = refusal(case.plugin, "lock-timeout=0", *parameters)
         expect(words in said, f"{parameters}: {said}")
     refused("say which image")
     refused("cannot be opened", f"file={case.folder}/nothing.qcow2")
@@ -97,8 +97,71 @@ def refusals(case):
     with case.server("readonly=true") as server:
         Client(server.path).disconnect()
         refused("another program has it open", f"file={case.image}")
-        run("nbdkit", "-U", "-", case.plugin, f"file={case.image}", "readonly=true", "--run",
-            "nbdinfo $uri")
+        run(*nbdkit("-U", "-", case.plugin, f"file={case.image}", "readonly=true", "--run",
+                    PLAIN + "nbdinfo $uri"))
+
+
+class Writer:
+    """A program of QEMU's that has the image open for writing. It has once it answers `question`
+    with a line that has `answer` in it."""
+
+    def __init__(self, question, answer, *arguments):
+        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True, bufsize=1)
+        self.process.stdin.write(question)
+        line = self.process.stdout.readline()
+        expect(answer in line, f"{arguments[0]}: {line}{self.process.poll()}")
+
+    def end(self, words):
+        self.process.stdin.write(words)
+        self.process.communicate(timeout=60)
+        expect(self.process.returncode == 0, f"a writer ends with {self.process.returncode}")
+
+
+def second_writers(case):
+    """QEMU's programs and the plugin refuse each other's image, and change nothing in it."""
+    case.create()
+    machine = ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-m", "16M", "-nodefaults", "-S",
+               "-display", "none", "-qmp", "stdio",
+               "-drive", f"file={case.image},format=qcow2,if=virtio"]
+
+    def content():
+        with open(case.image, "rb") as file:
+            return file.read()
+    with case.server() as server:
+        client = Client(server.path)
+        client.must(WRITE, 0, data=b"\x11" * 65536, flags=FUA)
+        before = content()
+        for command in (["qemu-io", "-f", "qcow2", "-c", "write -P 2 0 64k", case.image],
+                        ["qemu-img", "snapshot", "-c", "second", case.image],
+                        ["qemu-img", "resize", "-f", "qcow2", case.image, "128M"],
+                        ["qemu-img", "convert", "-n", "-O", "qcow2", case.image, case.image],
+                        machine):
+            said = run(*command, expect=1, stdin=subprocess.DEVNULL)
+            expect('Failed to get' in said and "lock" in said, f"{command}: {said}")
+            expect(content() == before, f"{command} has changed the image")
+        for command in (["io", "-f", "qcow2", "-c", "write -P 2 0 64k", case.image],
+                        ["snapshot", "create", case.image, "--name", "second"]):
+            said = run(case.varve, *command, expect=1)
+            expect(content() == before, f"{command} has changed the image")
+        client.must(WRITE, 0, data=b"\x12" * 65536, flags=FUA)
+        client.disconnect()
+    before = content()
+    writers = {
+        "qemu-io": lambda: Writer("help map\n", "map", "qemu-io", "-f", "qcow2", case.image),
+        "qemu-system": lambda: Writer("", '{"QMP"', *machine)}
+    for name, start in writers.items():
+        writer = start()
+        # QEMU marks the image as open; from here on nobody else writes.
+        before = content()
+        said = refusal(case.plugin, "lock-timeout=0", case.image)
+        expect("another program has it open" in said, f"beside {name}: {said}")
+        expect(content() == before, f"the plugin has changed the image of {name}")
+        writer.end("quit\n" if name == "qemu-io" else
+                   '{"execute":"qmp_capabilities"}{"execute":"quit"}\n')
+        print(f"beside {name}: {said.strip().splitlines()[-1]}")
+    run("qemu-io", "-f", "qcow2", "-c", "read -P 0x12 0 64k", case.image)
+    case.check()
 
 
 def copies(case):
@@ -145,10 +208,39 @@ def qemu_requests(case):
     with case.server() as server:
         run("qemu-io", "-f", "raw", *[word for one in commands + reads for word in ("-c", one)],
             server.uri)
+        # As the client sees it, and as it stands in the file.
+        maps = [run("qemu-img", "map", "--output=json", "-f", "raw", server.uri)]
     run("qemu-io", "-f", "qcow2", *[word for one in reads for word in ("-c", one)], case.image)
-    mapped = json.loads(run("qemu-img", "map", "--output=json", case.image))
-    expect(not any(part["data"] for part in mapped if 256 * 1024 <= part["start"] < 384 * 1024),
-           "what was zeroed with leave to unmap is still there")
+    maps.append(run("qemu-img", "map", "--output=json", "-f", "qcow2", case.image))
+    for text in maps:
+        data = [part for part in json.loads(text) if part["data"]]
+        expect(data, text)
+        for begin, end in ((128, 192), (256, 384), (512, 576), (4096, 65536)):
+            expect(not any(part["start"] < end * 1024 and
+                           part["start"] + part["length"] > begin * 1024 for part in data),
+                   f"{begin}k to {end}k was zeroed or trimmed, and has data: {text}")
+    case.check()
+
+
+def space_comes_back(case):
+    """What QEMU's client trims, or zeroes with leave to unmap, goes back to the file system: behind
+    its requests, so it is counted when the server has ended."""
+    case.create()
+
+    def bytes_after(*commands):
+        with case.server() as server:
+            run("qemu-io", "-f", "raw", "-d", "unmap",
+                *[word for one in (*commands, "flush") for word in ("-c", one)], server.uri)
+        return os.stat(case.image).st_blocks * 512
+    full = bytes_after("write -P 7 0 16M")
+    expect(full >= 16 * MIB, f"{full} bytes hold 16 MiB")
+    trimmed = bytes_after("discard 0 8M")
+    expect(trimmed <= full - 8 * MIB, f"{full} bytes, {trimmed} after a trim of 8 MiB")
+    zeroed = bytes_after("write -z -u 8M 8M")
+    expect(zeroed <= trimmed - 8 * MIB, f"{trimmed} bytes, {zeroed} after 8 MiB of zeroes")
+    kept = bytes_after("write -P 7 0 4M", "write -z 0 4M")
+    expect(kept >= zeroed + 4 * MIB, f"{zeroed} bytes, {kept} after zeroes that stay allocated")
+    print(f"file: {full} bytes; trimmed: {trimmed}; zeroed: {zeroed}; kept: {kept}")
     case.check()
 
 
@@ -291,33 +383,8 @@ def vanishing_clients(case):
     case.check()
 
 
-@contextlib.contextmanager
-def small_file_system(case, kind):
-    """A mounted file system of a few MiB, or None where nothing can be mounted."""
-    mount = os.path.join(case.folder, "small")
-    os.makedirs(mount, exist_ok=True)
-    if kind == "tmpfs":
-        arguments = ["-t", "tmpfs", "-o", "size=12M", "none"]
-    else:
-        device = os.path.join(case.folder, "small.ext4")
-        with open(device, "wb") as file:
-            file.truncate(16 * MIB)
-        run("mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", device)
-        arguments = ["-o", "loop", device]
-    done = subprocess.run(["mount", *arguments, mount], check=False, stderr=subprocess.PIPE)
-    if done.returncode != 0:
-        print(f"nothing can be mounted here: {done.stderr.decode()}", end="")
-        expect("VARVE_REQUIRE_MACHINE" not in os.environ, "a file system has to be mounted")
-        yield None
-        return
-    try:
-        yield mount
-    finally:
-        run("umount", mount)
-
-
 def full_disk(case, kind):
-    with small_file_system(case, kind) as mount:
+    with small_file_system(case.folder, kind) as mount:
         if mount is None:
             return
         ballast = os.path.join(mount, "ballast")
@@ -369,9 +436,9 @@ def main():
         return cannot_run(missing)
     seed = int(os.environ.get("VARVE_SEED", "1"))
     print(f"VARVE_SEED={seed}")
-    cases = [what_it_offers, refusals, copies, snapshots, qemu_requests, beyond_the_end,
-             fio_verifies, one_connection_sees_another, killed_server, vanishing_clients,
-             full_tmpfs, full_ext4]
+    cases = [what_it_offers, refusals, second_writers, copies, snapshots, qemu_requests,
+             space_comes_back, beyond_the_end, fio_verifies, one_connection_sees_another,
+             killed_server, vanishing_clients, full_tmpfs, full_ext4]
     for story in cases:
         with tempfile.TemporaryDirectory(prefix="varve-nbd-", dir="/var/tmp") as folder:
             print(f"-- {story.__name__.replace('_', ' ')}", flush=True)
