@@ -52,6 +52,10 @@ class Monitor:
         self.read_message()  # The greeting.
         self.command("qmp_capabilities")
 
+    def close(self):
+        """QEMU goes on; a connection keeps the file system of its socket busy."""
+        self.qmp.close()
+
     def read_message(self):
         line = self.qmp.readline()
         if not line:
