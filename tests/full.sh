@@ -52,6 +52,8 @@ fi
 part "build, release" configure_and_build build/release -DCMAKE_BUILD_TYPE=Release \
   -DVARVE_QUICK_BUILD=OFF
 part "tests, release" run_ctest build/release -E '^tidy\.'
+part "a guest's file system at work, a minute" env VARVE_LONG=1 \
+  ctest --test-dir build/release --verbose --no-tests=error -R '^guest\.stress$'
 export VARVE_TIDY_ALONE=1
 part "tidy, file by file" run_ctest build/release -R '^tidy\.(headers|clang-tidy)$' --timeout 3600
 build_and_test "clang, release" build/clang "${clang[@]}" -DCMAKE_BUILD_TYPE=Release
