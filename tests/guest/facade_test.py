@@ -220,8 +220,12 @@ def collection_of_two(host, bench):
     both = host.ask("collection both " + " ".join(guest.path for guest in guests))
     for guest in guests:
         guest.start()
+    # The first one that is there waits for the other.
     for guest in guests:
         guest.guest.count_to(4)
+        guest.monitor.command("stop")
+    for guest in guests:
+        guest.monitor.command("cont")
     taken = host.call(f"create-collection {both} {STANDARD}")
     counted = [guest.counted for guest in guests]
     further = [guest.guest.count_to(guest.counted + 6) for guest in guests]

@@ -136,7 +136,7 @@ class Story(GuestDisk):
 
     def spoil_and_apply(self):
         run(self.varve, "snapshot", "create", self.clone, "--name", "whole")
-        run(self.varve, "io", "-c", f"write -P 85 0 {FILE_SYSTEM_MIB // 2}M", self.clone)
+        run(self.varve, "io", "-c", "write -P 85 0 8M", self.clone)
         run(self.varve, "snapshot", "apply", self.clone, "whole")
         run(self.varve, "snapshot", "delete", self.clone, "whole")
         run(self.varve, "check", self.clone)

@@ -33,14 +33,12 @@ constexpr std::size_t kFlagsBytes = 4;
 constexpr std::size_t kOptionBytes = 16;
 constexpr std::size_t kRequestBytes = 28;
 
-enum Command : std::uint16_t {
-  kRead = 0,
-  kWrite = 1,
-  kDisconnect = 2,
-  kFlush = 3,
-  kTrim = 4,
-  kWriteZeroes = 6
-};
+// Commands, and their flags.
+constexpr std::uint16_t kRead = 0;
+constexpr std::uint16_t kWrite = 1;
+constexpr std::uint16_t kDisconnect = 2;
+constexpr std::uint16_t kTrim = 4;
+constexpr std::uint16_t kWriteZeroes = 6;
 constexpr std::uint16_t kFua = 1;
 constexpr std::uint16_t kNoHole = 2;
 
@@ -69,7 +67,7 @@ BlockOperation operation_of(std::uint16_t command) noexcept {
       return BlockOperation::discard;
     case kWriteZeroes:
       return BlockOperation::write_zeroes;
-    default:
+    default:  // 3: the only other one that is offered.
       return BlockOperation::flush;
   }
 }
