@@ -179,6 +179,15 @@ class GuestDisk:
         write_disk(self.raw, kernel, init, megabytes)
         run(varve, "convert", "-f", "raw", "-O", "qcow2", self.raw, self.disk)
 
+    def check_file_system(self, what, image):
+        """The file system in an image is clean after its journal; it is left in `self.raw` so."""
+        run(self.varve, "convert", "-O", "raw", image, self.raw)
+        replayed = subprocess.run(["e2fsck", "-p", "-E", "journal_only", self.raw], check=False,
+                                  capture_output=True)
+        expect(replayed.returncode in (0, 1), f"{what}: {replayed.stdout.decode()}")
+        clean = subprocess.run(["e2fsck", "-f", "-n", self.raw], check=False, capture_output=True)
+        expect(clean.returncode == 0, f"{what}: e2fsck says {clean.stdout.decode()}")
+
 
 def qemu_arguments(kernel, initramfs, *more, words=""):
     """A machine whose console is QEMU's standard output; `words` reach its /proc/cmdline."""
