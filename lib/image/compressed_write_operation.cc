@@ -198,6 +198,13 @@ bool CompressedWriteOperation::link() noexcept {
   if (ready.has_value()) {
     ready = metadata.map.prepare(GuestOffset(position_));
   }
+  if (ready.has_value()) {
+    // What is replaced must not lead to one of the image's tables.
+    const Answer<MapCluster> now = metadata.map.cluster_at(GuestOffset(position_));
+    if (now.error() != nullptr) {
+      ready = *now.error();
+    }
+  }
   if (ready.need() != nullptr) {
     metadata.satisfy(*ready.need(), *this);
     return false;

@@ -156,7 +156,9 @@ Operation* Qcow2Image::choose(const BlockRequest& request, const Result<void>& v
 void Qcow2Image::dispatch(BlockRequest& request) noexcept {
   Result<void> valid = validate_request(request, size(), metadata_->is_writable);
   if (valid && metadata_->commit.is_poisoned() && request.operation != BlockOperation::read) {
-    valid = failure(ErrorCode::poisoned, "an earlier flush failed; reopen the image");
+    valid = failure(ErrorCode::poisoned, metadata_->guard.has_tripped()
+                                             ? "the image is damaged and is not written any more"
+                                             : "an earlier flush failed; reopen the image");
   }
   if (valid && data_file_ == nullptr && metadata_->header.has_data_file() &&
       request.operation != BlockOperation::flush) {

@@ -101,7 +101,7 @@ void RangeReader::read_file(Slot& slot, const MapExtent& extent) noexcept {
     used.reader->piece_done(result);
   };
   count_request(source_.metadata->counters, request);
-  source_.metadata->guest_storage().submit(request);
+  source_.metadata->guest_source().submit(request);
 }
 
 void RangeReader::read_backing(Slot& slot, const MapExtent& extent) noexcept {

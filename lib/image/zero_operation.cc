@@ -225,7 +225,7 @@ Answer<Nothing> ZeroOperation::change(GuestOffset cluster) noexcept {
   VARVE_ASK(metadata.store.has_room_for_drops(2));
   VARVE_ASK(metadata.map.prepare(cluster));
   // The table may have been copied: COPIED is whatever the entry says now.
-  const MapCluster current = *metadata.map.cluster_at(cluster);
+  const MapCluster current = VARVE_ASK(metadata.map.cluster_at(cluster));
   if (next.has_host(metadata.header.has_data_file())) {
     next = next.with_copied(current.entry.is_copied());
   }

@@ -162,7 +162,15 @@ Answer<MapCluster> Map::cluster_at(GuestOffset offset) noexcept {
   if (table == nullptr) {
     return MapCluster();
   }
-  const L2Entry entry = VARVE_ASK(load_entry(*table, parts_.geometry.l2_index(offset)));
+  const std::uint64_t index = parts_.geometry.l2_index(offset);
+  const L2Entry entry = VARVE_ASK(load_entry(*table, index));
+  if (parts_.guard != nullptr) {
+    const HostOffset where = table->offset() + (index << parts_.geometry.l2_entry_bits());
+    const Result<void> admitted = parts_.guard->admit(run_of(entry), IoTag::guest_data, where);
+    if (!admitted) {
+      return admitted.error();
+    }
+  }
   return MapCluster{entry, parts_.l1->entry(l1_index).is_copied() && entry.is_copied()};
 }
 
@@ -182,8 +190,12 @@ Answer<Nothing> Map::allocate_table(std::uint64_t l1_index) noexcept {
   if (!parts_.l2->can_make()) {
     return Need{Need::Kind::l2_room, HostOffset(), 0};
   }
+  if (const Result<void> reserved = parts_.guard->places().reserve(1); !reserved) {
+    return reserved.error();
+  }
   const Claim claim = VARVE_ASK(parts_.store->claim(1));
   const HostOffset offset = parts_.geometry.offset_of(claim.run.first);
+  parts_.guard->places().add(claim.run.first, TablePlaces::Kind::l2);
   VARVE_ASSERT(parts_.l2->make(offset) != nullptr);
   parts_.l1->set(l1_index, L1Entry::table(offset, true));
   return Nothing();
@@ -194,12 +206,19 @@ Answer<Nothing> Map::allocate_table(std::uint64_t l1_index) noexcept {
 Answer<Nothing> Map::copy_table(std::uint64_t l1_index, TableCache::Table& shared) noexcept {
   const Geometry& geometry = parts_.geometry;
   const HostOffset old_offset = shared.offset();
+  const ClusterRun old{geometry.cluster_of(old_offset), 1};
+  Result<void> admitted = parts_.guard->admit(old, IoTag::l2, parts_.l1->offset_of(l1_index));
+  admitted = admitted ? parts_.guard->places().reserve(1) : admitted;
+  if (!admitted) {
+    return admitted.error();
+  }
   VARVE_ASK(parts_.store->has_room_for_drops(1));
   if (!parts_.l2->can_copy(shared)) {
     return Need{Need::Kind::l2_room, HostOffset(), 0};
   }
   const Claim claim = VARVE_ASK(parts_.store->claim(1));
   const HostOffset offset = geometry.offset_of(claim.run.first);
+  parts_.guard->places().add(claim.run.first, TablePlaces::Kind::l2);
   TableCache::Table& copy = parts_.l2->copy(shared, offset);
   // Every cluster of a shared table has a path through the snapshot's table as well.
   const Bytes bytes = copy.edit(0, geometry.cluster_bytes());
@@ -210,7 +229,7 @@ Answer<Nothing> Map::copy_table(std::uint64_t l1_index, TableCache::Table& share
     }
   }
   parts_.l1->set(l1_index, L1Entry::table(offset, true));
-  parts_.store->release({geometry.cluster_of(old_offset), 1});
+  parts_.store->release(old);
   return Nothing();
 }
 
@@ -233,14 +252,21 @@ ClusterRun Map::clusters_of(const CompressedExtent& extent) const noexcept {
   return {first, last - first + 1};
 }
 
-void Map::release(L2Entry entry) noexcept {
+ClusterRun Map::run_of(L2Entry entry) const noexcept {
   if (parts_.has_data_file) {
-    return;
+    return {};
   }
   if (entry.is_compressed()) {
-    parts_.store->release(clusters_of(entry.compressed_extent(parts_.geometry)));
-  } else if (entry.has_host()) {
-    parts_.store->release({parts_.geometry.cluster_of(entry.host()), 1});
+    return clusters_of(entry.compressed_extent(parts_.geometry));
+  }
+  return entry.has_host() ? ClusterRun{parts_.geometry.cluster_of(entry.host()), 1} : ClusterRun();
+}
+
+// What leads to a table of the image gives nothing back.
+void Map::release(L2Entry entry) noexcept {
+  const ClusterRun run = run_of(entry);
+  if (parts_.guard->admit(run, IoTag::guest_data, HostOffset())) {
+    parts_.store->release(run);
   }
 }
 

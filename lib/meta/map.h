@@ -12,6 +12,7 @@
 #include "meta/l1_table.h"
 #include "meta/need.h"
 #include "meta/table_cache.h"
+#include "meta/write_guard.h"
 
 namespace varve {
 
@@ -44,6 +45,7 @@ class Map {
     L1Table* l1 = nullptr;
     TableCache* l2 = nullptr;
     ClusterStore* store = nullptr;  // Null for read-only maps.
+    WriteGuard* guard = nullptr;    // Null likewise.
   };
   explicit Map(const Parts& parts) noexcept : parts_(parts) {}
 
@@ -54,7 +56,8 @@ class Map {
   // offset.
   [[nodiscard]] Answer<MapExtent> find(GuestOffset offset, std::uint64_t length) noexcept;
 
-  // The cluster that holds `offset`.
+  // The cluster that holds `offset`, for somebody about to change it. Errors: corrupt, where its
+  // entry leads to one of the image's tables too.
   [[nodiscard]] Answer<MapCluster> cluster_at(GuestOffset offset) noexcept;
 
   // Makes the L2 table of `offset` present and exclusively ours: allocates it, or copies a shared
@@ -80,6 +83,8 @@ class Map {
   [[nodiscard]] MapExtent first_run(L2Entry entry, GuestOffset offset,
                                     bool is_table_exclusive) const noexcept;
   [[nodiscard]] bool continues(const MapExtent& extent, L2Entry next) const noexcept;
+  // The clusters in the image file that an entry refers to; count 0 for none.
+  [[nodiscard]] ClusterRun run_of(L2Entry entry) const noexcept;
   [[nodiscard]] Answer<Nothing> allocate_table(std::uint64_t l1_index) noexcept;
   [[nodiscard]] Answer<Nothing> copy_table(std::uint64_t l1_index,
                                            TableCache::Table& shared) noexcept;

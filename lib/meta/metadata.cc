@@ -32,7 +32,8 @@ Result<std::unique_ptr<Metadata>> Metadata::make(const Config& config, Loaded lo
 }
 
 Metadata::Metadata(const Config& config, Loaded loaded)
-    : file(config.file),
+    : guard(*config.file, loaded.header.geometry, *this),
+      file(config.writable ? &guard : config.file),
       data_file(config.data_file),
       is_writable(config.writable),
       header(std::move(loaded.header)),
@@ -45,13 +46,16 @@ Metadata::Metadata(const Config& config, Loaded loaded)
       compressed_space(geometry, store),
       l1(std::move(loaded.l1), header.l1_offset),
       l2(*file, counters, IoTag::l2, geometry.cluster_bytes()),
-      map({geometry, header.version, header.has_data_file(), file, &l1, &l2, &store}),
+      map({geometry, header.version, header.has_data_file(), file, &l1, &l2, &store,
+           config.writable ? &guard : nullptr}),
       commit({file, data_file, &l1, &l2, &refcounts, &store, &counters, this}),
       refcount_growth({file, &refcounts, &store, &header_writer, &commit, &counters}),
       file_growth(geometry, *file, store, commit, counters),
-      first_write(header, *file, header_writer, commit, counters),
+      first_write({&header, file, &header_writer, &commit, &counters,
+                   config.writable ? &snapshots : nullptr, &guard.places()}),
       reclaimer(*this, counters,
-                config.discard == DiscardMode::unmap && file->capabilities().can_discard) {
+                config.discard == DiscardMode::unmap && file->capabilities().can_discard),
+      plain_file_(config.file) {
   refcount_table_ = std::move(loaded.refcount_table);
 }
 
@@ -67,6 +71,9 @@ Result<void> Metadata::reserve(const Config& config, ConstBytes header_sector) n
   const std::size_t blocks =
       cache_tables(config.refcount_cache_bytes, cluster_bytes, refcount_table_.size() + 16);
   VARVE_TRY(refcounts.reserve(std::move(refcount_table_), header.refcount_table_offset, blocks));
+  if (is_writable) {
+    VARVE_TRY(place_tables());
+  }
   const StorageCapabilities& storage = file->capabilities();
   ClusterStore::Limits limits;
   limits.fixed_size = storage.fixed_size;
@@ -79,36 +86,57 @@ Result<void> Metadata::reserve(const Config& config, ConstBytes header_sector) n
   return store.reserve(limits);
 }
 
-// The tables whose places are in memory anyway, and what the caches hold. A cached table leaves the
-// cache before its cluster becomes free.
-std::optional<HostCluster> Metadata::find_resident(ClusterRun run) const noexcept {
-  const auto part_of = [&](HostOffset offset,
-                           std::uint64_t bytes) noexcept -> std::optional<HostCluster> {
-    const std::uint64_t first = geometry.cluster_of(offset).value();
-    const std::uint64_t begin = std::max(first, run.first.value());
-    const std::uint64_t end =
-        std::min(first + geometry.clusters_for(bytes), run.first.value() + run.count);
-    return begin < end ? std::optional(HostCluster(begin)) : std::nullopt;
+// The tables that the header, the L1 and the refcount table name; those of snapshots come with the
+// first write. A cluster of a table that has gone leaves before it becomes free.
+Result<void> Metadata::place_tables() noexcept {
+  using Kind = TablePlaces::Kind;
+  TablePlaces& places = guard.places();
+  const auto place = [&](HostOffset offset, std::uint64_t bytes,
+                         Kind kind) noexcept -> Result<void> {
+    const std::uint64_t clusters = geometry.clusters_for(bytes);
+    VARVE_TRY(places.reserve(clusters));
+    for (std::uint64_t i = 0; i < clusters; ++i) {
+      places.add(geometry.cluster_of(offset) + i, kind);
+    }
+    return {};
   };
-  if (const auto part = part_of(l1.offset(), l1.size() * 8)) {
-    return part;
-  }
-  if (const auto part = part_of(refcounts.table_offset(), refcounts.table().size() * 8)) {
-    return part;
-  }
+  VARVE_TRY(place(HostOffset(), geometry.cluster_bytes(), Kind::header));
+  VARVE_TRY(place(l1.offset(), l1.size() * 8, Kind::l1));
+  VARVE_TRY(place(refcounts.table_offset(), refcounts.table().size() * 8, Kind::refcounts));
   if (!snapshots.entries.empty()) {
-    if (const auto part = part_of(header.snapshot_table_offset, snapshot_table_bytes)) {
-      return part;
+    VARVE_TRY(place(header.snapshot_table_offset, snapshot_table_bytes, Kind::snapshot_table));
+  }
+  for (const std::uint64_t block : refcounts.table()) {
+    if (block != 0) {
+      VARVE_TRY(place(HostOffset(block), 1, Kind::refcounts));
     }
   }
-  for (std::uint64_t i = 0; i < run.count; ++i) {
-    const HostCluster cluster = run.first + i;
-    const HostOffset offset = geometry.offset_of(cluster);
-    if (l2.holds(offset) || refcounts.blocks().holds(offset)) {
-      return cluster;
+  for (std::uint64_t i = 0; i < l1.size(); ++i) {
+    if (l1.entry(i).is_allocated()) {
+      VARVE_TRY(place(l1.entry(i).offset(), 1, Kind::l2));
     }
   }
-  return std::nullopt;
+  return {};
+}
+
+std::optional<HostCluster> Metadata::find_resident(ClusterRun run) const noexcept {
+  return guard.find_foreign(run, TablePlaces::Kind::none);
+}
+
+// The mark keeps every program from writing before somebody has looked; the session ends here.
+void Metadata::overlap_found(const Error& error) noexcept {
+  commit.poison();
+  file->engine().log(LogLevel::error,
+                     "a write would have landed on a table: the image is marked corrupt",
+                     file->name(), &error);
+  if (header.version >= 3 && !header.is_corrupt()) {
+    header.incompatible |= kIncompatibleCorrupt;
+    corrupt_mark_.update.patch = HeaderPatch();
+    corrupt_mark_.update.patch.set<std::uint64_t>(offsetof(RawHeader, incompatible_features),
+                                                  header.incompatible);
+    corrupt_mark_.update.waiter = &corrupt_mark_;
+    header_writer.submit(corrupt_mark_.update);
+  }
 }
 
 void Metadata::satisfy(const Need& need, Waiter& waiter) noexcept {

@@ -27,10 +27,13 @@
 #include "meta/refcount_growth.h"
 #include "meta/refcounts.h"
 #include "meta/table_cache.h"
+#include "meta/write_guard.h"
 
 namespace varve {
 
-class Metadata final : private Waiter, private ClusterStore::Residents {
+class Metadata final : private Waiter,
+                       private ClusterStore::Residents,
+                       private WriteGuard::Watcher {
  public:
   struct Config {
     Storage* file = nullptr;
@@ -90,7 +93,8 @@ class Metadata final : private Waiter, private ClusterStore::Residents {
   void patch_without_dirty(HeaderPatch& patch) noexcept;
   void released_dirty() noexcept;
 
-  Storage* file;
+  WriteGuard guard;
+  Storage* file;  // Where it is written: through the guard.
   Storage* data_file;
   bool is_writable;
   Image::Counters counters;
@@ -113,15 +117,20 @@ class Metadata final : private Waiter, private ClusterStore::Residents {
   Reclaimer reclaimer;
   ControlSlot control;  // Of control operations (H5).
 
-  // The storage guest data stands in.
+  // The storage guest data stands in: for writes, and for reads, which nothing needs to guard.
   [[nodiscard]] Storage& guest_storage() const noexcept {
     return data_file != nullptr ? *data_file : *file;
+  }
+  [[nodiscard]] Storage& guest_source() const noexcept {
+    return data_file != nullptr ? *data_file : *plain_file_;
   }
 
  private:
   void resume(const Result<void>& result) noexcept override;  // After every flush round.
   [[nodiscard]] Result<void> reserve(const Config& config, ConstBytes header_sector) noexcept;
   [[nodiscard]] std::optional<HostCluster> find_resident(ClusterRun run) const noexcept override;
+  [[nodiscard]] Result<void> place_tables() noexcept;
+  void overlap_found(const Error& error) noexcept override;
 
   struct Deferred {
     WaitList waiters;
@@ -130,6 +139,14 @@ class Metadata final : private Waiter, private ClusterStore::Residents {
     bool is_posted = false;
   };
   void post(Deferred& deferred) noexcept;
+  // Nobody waits for the corrupt mark: what matters is that it gets there.
+  class CorruptMark final : public Waiter {
+   public:
+    void resume(const Result<void>&) noexcept override {}
+    HeaderWriter::Update update;
+  };
+  Storage* plain_file_;
+  CorruptMark corrupt_mark_;
   Deferred deferred_success_;
   Deferred deferred_failure_;
   WaitList held_flushes_;

@@ -95,6 +95,7 @@ Answer<Nothing> Reclaimer::reclaim(ClusterStore::Drop& drop) noexcept {
         return Need{Need::Kind::round, HostOffset(), 0};  // It still writes the dead table.
       }
     }
+    metadata_->guard.places().forget({drop.run.first, stretch});
     if (punch_holes_ && punched_ == 0 && start_punching({drop.run.first, stretch})) {
       return Nothing();
     }

@@ -133,6 +133,9 @@ class Settlement {
       }
       const Refcounts::Span span = refcounts.span_of(index, 1);
       store_refcount(geometry, block->edit(span.begin, span.end), index, counts_[i]);
+      if (counts_[i] == 0) {
+        metadata_->guard.places().forget({cluster, 1});
+      }
     }
     return {};
   }

@@ -452,6 +452,13 @@ Answer<Nothing> TreeWalk::drop_stretch(WalkItem& item) noexcept {
     active = VARVE_ASK(active_table(item));
   }
   if (drops && count == 1) {
+    // What a damaged entry shares with a table of the image must not become free with it.
+    const IoTag tag = item.entry == WalkItem::kTable ? IoTag::l2 : IoTag::guest_data;
+    const Result<void> admitted =
+        metadata_->guard.admit(run, tag, HostOffset(window_[item.table].table));
+    if (!admitted) {
+      return admitted.error();
+    }
     VARVE_ASK(metadata_->store.has_room_for_durable_drop());
     metadata_->store.release_durable(run);
   } else if (drops) {
