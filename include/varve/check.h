@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <varve/corruption.h>
@@ -36,6 +37,22 @@ struct Finding {
   std::uint64_t expected = 0;     // ... and the one the references, or the format, ask for.
 };
 
+// What repairing an image costs, because it cannot be saved.
+struct Loss {
+  enum class Kind : std::uint8_t {
+    snapshot,       // The snapshot.
+    machine_state,  // Its machine state; its disk stays.
+    disk_size,      // Its disk's own size: it is taken for as large as the disk.
+    rest_of_table,  // Every snapshot from here on: where their entries begin is not known.
+  };
+  Kind kind = Kind::snapshot;
+  Corruption reason = Corruption::none;
+  std::uint32_t index = 0;  // In the table, from 0.
+  std::uint32_t count = 1;  // rest_of_table: how many.
+  std::string id;           // As far as they can be read.
+  std::string name;
+};
+
 struct CheckOptions {
   // Beyond the image's own caches; several passes when it is too small. One L1 table of a snapshot
   // (32 MiB at most) comes on top.
@@ -45,6 +62,8 @@ struct CheckOptions {
   const std::atomic<bool>* cancel = nullptr;
   // In L2 tables, over all passes.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+  // Repair::all: told of each loss before anything is written.
+  std::function<void(const Loss& loss)> about_to_lose;
 };
 
 struct CheckReport {
@@ -67,21 +86,27 @@ struct CheckReport {
 // What may be repaired.
 enum class Repair : std::uint8_t {
   leaks,  // Space nobody refers to is given back; with anything else wrong nothing changes.
-  all,    // Every count and flag that disagrees with the references.
+  all,    // Counts, flags and reserved bits; refcount structures that cannot be trusted are made
+          // anew; snapshots whose entries cannot be read leave the table.
 };
 
 struct RepairReport {
   CheckReport before;
   CheckReport after;  // Checked again when something was wrong; the same as `before` otherwise.
-  // Why something is left: a place that counts and flags cannot repair. Code corrupt, and nothing
-  // that was there is lost; rescue is copying out what can be read.
+  // Why something is left: a place that cannot be repaired. Code corrupt, and nothing that was
+  // there is lost; what can be read is copied out by rescue (varve/rescue.h).
   std::optional<Error> left;
+  std::vector<Loss> lost;            // What Repair::all had to give up.
+  bool refcounts_rebuilt = false;    // Refcount table and blocks stand elsewhere now.
+  std::uint64_t entries_mended = 0;  // Entries of L1 and L2 tables that have lost stray bits.
 };
 
 // Checks an image open for writing, repairs it in the order that a crash cannot make worse, and
 // checks again; calling it again changes nothing. The content of the disk and of snapshots never
-// changes. No count goes down while a reference cannot be followed. The corrupt mark is taken off
-// once nothing is wrong (open with OpenOptions::allow_corrupt).
+// changes, except for what options.about_to_lose is told of. No count goes down while a reference
+// cannot be followed. The corrupt mark is taken off once nothing is wrong. Open the image with
+// OpenOptions::allow_corrupt; where that has let it open with a damaged snapshot table or without a
+// refcount table, nothing but repairing may be done with it.
 // Errors: unsupported (raw), read_only, busy (another control operation, an open state writer, a
 // snapshot that is being read), cancelled, no_memory, no_space, io and those of flush.
 [[nodiscard]] Result<RepairReport> repair(Image& image, Repair what,

@@ -285,6 +285,82 @@ Result<SnapshotTable> SnapshotTable::parse(ConstBytes bytes, std::uint32_t count
   }
 }
 
+namespace {
+
+// Makes what can be kept of an entry obey the rules; what is lost, if anything.
+std::optional<Loss> salvage_entry(SnapshotEntry& entry, const Header& header, HostOffset where,
+                                  std::uint64_t file_end) {
+  Loss loss;
+  const std::uint64_t l1_bytes = std::uint64_t{entry.l1_entries} * 8;
+  if (!range_fits(entry.l1_offset.value(), l1_bytes, file_end)) {
+    loss.reason = Corruption::table_beyond_end_of_file;
+    return loss;
+  }
+  Result<void> valid = validate(entry, header.geometry, where);
+  if (!valid && valid.error().corruption == Corruption::snapshot_disk_size_too_large) {
+    loss.kind = Loss::Kind::disk_size;
+    loss.reason = valid.error().corruption;
+    entry.disk_size = header.virtual_size;
+    valid = validate(entry, header.geometry, where);
+  }
+  if (!valid && valid.error().corruption == Corruption::snapshot_vm_state_too_large) {
+    loss.kind = Loss::Kind::machine_state;
+    loss.reason = valid.error().corruption;
+    entry.vm_state_bytes = 0;
+    valid = validate(entry, header.geometry, where);
+  }
+  if (!valid) {
+    loss.kind = Loss::Kind::snapshot;
+    loss.reason = valid.error().corruption;
+  }
+  return loss.reason == Corruption::none ? std::nullopt : std::optional(loss);
+}
+
+}  // namespace
+
+Result<SnapshotTable> SnapshotTable::salvage(ConstBytes bytes, const Header& header,
+                                             std::uint64_t file_end, std::vector<Loss>& losses,
+                                             std::uint64_t& bytes_used,
+                                             bool& is_cut_only) noexcept {
+  try {
+    SnapshotTable table;
+    std::uint64_t at = 0;
+    is_cut_only = true;
+    for (std::uint32_t i = 0; i < header.snapshot_count; ++i) {
+      const Result<EntryView> view = cut(bytes, header.snapshot_table_offset, at);
+      if (!view) {
+        Loss loss;
+        loss.kind = Loss::Kind::rest_of_table;
+        loss.reason = view.error().code == ErrorCode::corrupt
+                          ? view.error().corruption
+                          : Corruption::snapshot_table_truncated;
+        loss.index = i;
+        loss.count = header.snapshot_count - i;
+        losses.push_back(std::move(loss));
+        break;
+      }
+      SnapshotEntry entry = decode(*view, header.virtual_size);
+      std::optional<Loss> loss = salvage_entry(entry, header, view->where, file_end);
+      const bool is_kept = !loss || loss->kind != Loss::Kind::snapshot;
+      // A kept entry behind a lost one, or one that was changed, needs a new table.
+      is_cut_only = is_cut_only && (is_kept ? !loss && losses.empty() : true);
+      if (loss) {
+        loss->index = i;
+        loss->id = entry.id;
+        loss->name = entry.name;
+        losses.push_back(std::move(*loss));
+      }
+      if (is_kept) {
+        table.entries.push_back(std::move(entry));
+      }
+    }
+    bytes_used = at;
+    return table;
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot allocate the snapshot table");
+  }
+}
+
 std::uint64_t SnapshotTable::serialised_bytes() const noexcept {
   std::uint64_t bytes = 0;
   for (const SnapshotEntry& entry : entries) {

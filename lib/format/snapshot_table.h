@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <varve/check.h>
 #include <varve/result.h>
 
 #include "base/bytes.h"
@@ -77,6 +78,15 @@ struct SnapshotTable {
                                                    HostOffset table_offset,
                                                    std::uint64_t active_disk_size,
                                                    std::uint64_t* bytes_used = nullptr) noexcept;
+
+  // The same for a table that is damaged: the entries that can be read, and what is lost. An L1
+  // table must end before `file_end`. `bytes_used` is how far entries were read, `is_cut_only`
+  // whether what is left is the beginning of the table, unchanged. Errors: no_memory.
+  [[nodiscard]] static Result<SnapshotTable> salvage(ConstBytes bytes, const Header& header,
+                                                     std::uint64_t file_end,
+                                                     std::vector<Loss>& losses,
+                                                     std::uint64_t& bytes_used,
+                                                     bool& is_cut_only) noexcept;
 
   // Bytes the table takes. Entries get the full extra data (VM-state size, disk size, icount,
   // unknown), except one that came without a disk size and has nothing else to store there.

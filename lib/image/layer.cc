@@ -85,6 +85,23 @@ Result<SnapshotTable> read_snapshots(Storage& file, const Header& header,
   }
 }
 
+// What is left of a table that cannot be read as it should be.
+Result<void> salvage_snapshots(Storage& file, Metadata::Loaded& loaded) noexcept {
+  const Header& header = loaded.header;
+  const std::uint64_t start = header.snapshot_table_offset.value();
+  if (header.snapshot_count == 0) {
+    return {};
+  }
+  const std::uint64_t available = start < file.size() ? file.size() - start : 0;
+  const Buffer buffer =
+      VARVE_TRY(read_table(file, IoTag::snapshot_table, header.snapshot_table_offset,
+                           std::min(available, kSnapshotTableBytesMax)));
+  loaded.snapshots = VARVE_TRY(SnapshotTable::salvage(
+      buffer.bytes(), header, round_up(file.size(), kSectorBytes), loaded.snapshot_losses,
+      loaded.snapshot_table_bytes, loaded.are_losses_at_end));
+  return {};
+}
+
 Result<std::unique_ptr<Storage>> open_data_file(Engine& engine, const Header& header,
                                                 const std::string& directory,
                                                 const OpenOptions& options) noexcept {
@@ -107,7 +124,7 @@ Result<std::unique_ptr<Storage>> open_data_file(Engine& engine, const Header& he
 
 Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& directory,
                          const OpenOptions& options) {
-  Metadata::Loaded loaded = VARVE_TRY(load_tables(*storage));
+  Metadata::Loaded loaded = VARVE_TRY(load_tables(*storage, options.allow_corrupt));
   const Header& header = loaded.header;
   Layer layer;
   layer.backing_name = header.backing_name;
@@ -132,7 +149,7 @@ Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& di
 
 }  // namespace
 
-Result<Metadata::Loaded> load_tables(Storage& file) noexcept {
+Result<Metadata::Loaded> load_tables(Storage& file, bool to_be_repaired) noexcept {
   Metadata::Loaded loaded;
   // A block device or file may be shorter than a sector-sized look; what is missing reads as zeros.
   Image::Counters uncounted;
@@ -149,10 +166,17 @@ Result<Metadata::Loaded> load_tables(Storage& file) noexcept {
   loaded.header_sector = VARVE_TRY(Buffer::allocate(kSectorBytes));
   copy_bytes(loaded.header_sector.bytes(), cluster.bytes().first(kSectorBytes));
   loaded.l1 = VARVE_TRY(read_entries(file, IoTag::l1, header.l1_offset, header.l1_entries));
-  loaded.refcount_table =
-      VARVE_TRY(read_entries(file, IoTag::refcount_table, header.refcount_table_offset,
-                             header.refcount_table_clusters * header.geometry.cluster_bytes() / 8));
-  loaded.snapshots = VARVE_TRY(read_snapshots(file, header, loaded.snapshot_table_bytes));
+  Result<std::vector<std::uint64_t>> counts =
+      read_entries(file, IoTag::refcount_table, header.refcount_table_offset,
+                   header.refcount_table_clusters * header.geometry.cluster_bytes() / 8);
+  if (counts || !to_be_repaired || counts.error().code == ErrorCode::no_memory) {
+    loaded.refcount_table = VARVE_TRY(std::move(counts));
+  }
+  if (to_be_repaired) {
+    VARVE_TRY(salvage_snapshots(file, loaded));
+  } else {
+    loaded.snapshots = VARVE_TRY(read_snapshots(file, header, loaded.snapshot_table_bytes));
+  }
   return loaded;
 }
 
@@ -175,7 +199,11 @@ Result<std::unique_ptr<Metadata>> make_metadata(const Metadata::Config& config,
       metadata->first_write.prepare(waiter);
       VARVE_TRY(waiter.wait());
     }
-    VARVE_TRY(settle(*metadata));
+    const Result<void> settled = settle(*metadata);
+    // What settling cannot put right is left to repairing, which begins with what it needs.
+    if (!settled && !(allow_corrupt && settled.error().code == ErrorCode::corrupt)) {
+      return settled.error();
+    }
   }
   return metadata;
 }

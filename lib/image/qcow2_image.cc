@@ -359,6 +359,20 @@ Result<std::unique_ptr<Metadata>> Qcow2Image::load_anew() noexcept {
   return make_metadata(config_.metadata, std::move(loaded), config_.allow_corrupt);
 }
 
+Result<void> Qcow2Image::reload() noexcept {
+  wait_until_idle();
+  metadata_->commit.poison();
+  if (!control_tasks.empty() || !open_snapshots.empty()) {
+    return failure(ErrorCode::busy, "the image is used while it is repaired: reopen it");
+  }
+  Metadata::Loaded loaded = VARVE_TRY(load_tables(*file_, true));
+  auto anew = VARVE_TRY(Metadata::make(config_.metadata, std::move(loaded)));
+  VARVE_ASSERT(anew->control.try_take());
+  anew->counters = metadata_->counters;
+  metadata_ = std::move(anew);
+  return {};
+}
+
 Result<void> Qcow2Image::reacquire() noexcept {
   VARVE_TRY(lock_files());
   Result<std::unique_ptr<Metadata>> anew = load_anew();

@@ -65,6 +65,11 @@ class Qcow2Image final : public ImageCore {
     return metadata_->counters;
   }
 
+  // For repairing, behind the closed gate: the file was changed past the tables in memory, which
+  // are loaded anew; nothing is settled. Whoever holds the control slot keeps it. Errors: those of
+  // opening; busy (an operation has been queued). The image is poisoned then.
+  [[nodiscard]] Result<void> reload() noexcept;
+
   // For operations.
   [[nodiscard]] Metadata& metadata() const noexcept { return *metadata_; }
   [[nodiscard]] Holds& holds() noexcept { return holds_; }

@@ -113,6 +113,10 @@ Result<std::uint64_t> CheckWalk<Cell>::count_tables() {
 // would.
 template <std::unsigned_integral Cell>
 void CheckWalk<Cell>::check_snapshots() {
+  for (const Loss& loss : metadata_->snapshot_losses) {
+    tell(Severity::corruption, loss.reason, IoTag::snapshot_table,
+         metadata_->header.snapshot_table_offset.value(), 0, loss.index, 0);
+  }
   if (metadata_->header.version < 3) {
     return;
   }

@@ -40,6 +40,8 @@ Metadata::Metadata(const Config& config, Loaded loaded)
       geometry(header.geometry),
       snapshots(std::move(loaded.snapshots)),
       snapshot_table_bytes(loaded.snapshot_table_bytes),
+      snapshot_losses(std::move(loaded.snapshot_losses)),
+      are_losses_at_end(loaded.are_losses_at_end),
       header_writer(*file, counters),
       refcounts(geometry, *file, counters),
       store(refcounts, eras),

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 
+#include <varve/check.h>
 #include <varve/image.h>
 #include <varve/storage.h>
 
@@ -52,6 +53,10 @@ class Metadata final : private Waiter,
     std::vector<std::uint64_t> refcount_table;
     SnapshotTable snapshots;
     std::uint64_t snapshot_table_bytes = 0;
+    // Of a damaged snapshot table, which may only be repaired: what is not in `snapshots`, and
+    // whether that is the end of the table and nothing else.
+    std::vector<Loss> snapshot_losses;
+    bool are_losses_at_end = true;
   };
   // Errors: no_memory.
   static Result<std::unique_ptr<Metadata>> make(const Config& config, Loaded loaded) noexcept;
@@ -102,6 +107,8 @@ class Metadata final : private Waiter,
   Geometry geometry;
   SnapshotTable snapshots;
   std::uint64_t snapshot_table_bytes;  // As it stands on disk: other programs' entries are shorter.
+  std::vector<Loss> snapshot_losses;   // Of a damaged table (see Loaded).
+  bool are_losses_at_end;
   Eras eras;
   HeaderWriter header_writer;
   Refcounts refcounts;

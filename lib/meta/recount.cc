@@ -38,6 +38,9 @@ class Settlement {
       VARVE_TRY(count());
       VARVE_TRY(adjust(Way::up));
       VARVE_TRY(flush());
+      if (what_ == Recounted::raised) {
+        continue;
+      }
       VARVE_TRY(fix_flags());
       VARVE_TRY(flush());
       VARVE_TRY(adjust(Way::down));

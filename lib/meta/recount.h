@@ -14,6 +14,7 @@ class Metadata;
 enum class Recounted {
   leaks,  // Counts that are too high, and COPIED with them; one that is too low is an error.
   all,
+  raised,  // Counts that are too low, and nothing else: space can be claimed safely afterwards.
 };
 
 // Makes the counts and COPIED flags of an image true again: counts up first, then flags, then

@@ -2,9 +2,11 @@
 // and is never worse than not repairing, wherever it is interrupted. Method: images damaged in
 // known places, repaired, checked by Varve and by qemu-img; power cuts during a repair.
 #include <filesystem>
+#include <functional>
 
 #include <varve/state.h>
 
+#include "format/snapshot_table.h"
 #include "maintenance/check_fixture.h"
 #include "sim/crash_states.h"
 #include "sim/random.h"
@@ -210,6 +212,263 @@ TEST_F(RepairTest, APowerCutLeavesNothingWorseAndTheNextRepairFinishes) {
         return !HasFailure();
       });
   EXPECT_GT(count, 10u);
+}
+
+// --- refcount structures that cannot be trusted
+
+// Every way in which they can be broken; the content must not depend on any of them.
+TEST_F(RepairTest, BrokenRefcountStructuresAreMadeAnew) {
+  struct Case {
+    const char* name;
+    std::function<void()> damage;
+  };
+  const Case cases[] = {
+      {"no block", [this] { put(refcount_table(), 0); }},
+      {"reserved bits", [this] { put(refcount_table(), get(refcount_table()) | 5); }},
+      {"unaligned", [this] { put(refcount_table(), get(refcount_table()) | 512); }},
+      {"behind the end", [this] { put(refcount_table(), std::uint64_t{1} << 40); }},
+      {"two entries, one block", [this] { put(refcount_table() + 8, get(refcount_table())); }},
+      {"over the L1", [this] { put(refcount_table(), get(offsetof(RawHeader, l1_offset))); }},
+      {"over an L2", [this] { put(refcount_table(), get(l1()) & kOffset); }},
+      {"over data", [this] { put(refcount_table(), host(2)); }},
+      {"over the table", [this] { put(refcount_table(), refcount_table()); }},
+      {"table behind the end",
+       [this] { put(offsetof(RawHeader, refcount_table_offset), std::uint64_t{1} << 40); }},
+      {"table of noise",
+       [this] {
+         for (std::uint64_t at = 0; at < cluster_; at += 8) {
+           put(refcount_table() + at, 0x1234'5678'9abc'def0 * (at + 1));
+         }
+       }},
+  };
+  for (const Case& tried : cases) {
+    SCOPED_TRACE(tried.name);
+    make_with_snapshot(small());
+    const auto before = content();
+    tried.damage();
+    const RepairReport report = run_repair(Repair::all);
+    EXPECT_TRUE(report.refcounts_rebuilt);
+    EXPECT_TRUE(report.lost.empty());
+    EXPECT_FALSE(report.left.has_value()) << describe(*report.left);
+    EXPECT_GT(report.before.corruptions, 0u);
+    expect_clean(report.after);
+    expect_repaired();
+    EXPECT_EQ(content(), before);
+    // And the second time nothing is done.
+    const RepairReport again = run_repair(Repair::all);
+    EXPECT_FALSE(again.refcounts_rebuilt);
+    expect_clean(again.before);
+    // The image is written like any other.
+    const auto image = open(true);
+    write(*image, 40, 60);
+    EXPECT_TRUE(image->close().has_value());
+    expect_repaired();
+  }
+}
+
+TEST_F(RepairTest, RefcountsAreMadeAnewForEveryWidth) {
+  for (const std::uint32_t bits : {1u, 2u, 8u, 32u, 64u}) {
+    SCOPED_TRACE(bits);
+    CreateOptions options = small(bits == 64 ? 512 : 4096);
+    options.refcount_bits = bits;
+    make(options);
+    put(refcount_table(), get(refcount_table()) | 4);
+    const RepairReport report = run_repair(Repair::all);
+    EXPECT_TRUE(report.refcounts_rebuilt);
+    expect_clean(report.after);
+    expect_repaired();
+  }
+}
+
+// A device cannot grow: the new structures stand in free clusters.
+TEST_F(RepairTest, RefcountsAreMadeAnewInsideStorageOfAFixedSize) {
+  make_with_snapshot(small());
+  // All space inside is in use: what earlier sessions have freed is the disk's.
+  std::uint64_t used = 0;
+  for (std::uint64_t at = 0; at < std::filesystem::file_size(path_); at += cluster_) {
+    if (get(count_of(at), 2) == 0) {
+      put(l2(100 + used++), at | kCopied);
+    }
+  }
+  const auto before = content();
+  put(refcount_table(), get(refcount_table()) | 4);
+  const auto damaged = read_bytes(path_, 0, std::filesystem::file_size(path_));
+  OpenOptions options;
+  options.writable = true;
+  options.allow_corrupt = true;
+  // Room for the new block and the new table, or one cluster too little.
+  for (const std::uint64_t room : {std::uint64_t{2}, std::uint64_t{1}}) {
+    SCOPED_TRACE(room);
+    sim::SimDisk disk;
+    disk.capabilities.fixed_size = true;
+    disk.content.write(0, damaged);
+    disk.content.resize(round_up(damaged.size(), cluster_) + room * cluster_);
+    auto image = Image::open(std::make_unique<sim::SimStorage>(*engine_, disk), "/lab", options);
+    ASSERT_TRUE(image.has_value()) << describe(image.error());
+    const auto report = repair(**image, Repair::all);
+    if (room == 2) {
+      ASSERT_TRUE(report.has_value()) << describe(report.error());
+      EXPECT_TRUE(report->refcounts_rebuilt);
+      expect_clean(report->after);
+      std::vector<std::byte> bytes(before.size() / 2);
+      EXPECT_TRUE((*image)->read(0, bytes).has_value());
+      EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), before.begin()));
+    } else {
+      ASSERT_FALSE(report.has_value());
+      EXPECT_EQ(report.error().code, ErrorCode::no_space);
+    }
+    EXPECT_TRUE((*image)->close().has_value());
+  }
+}
+
+TEST_F(RepairTest, StrayBitsAreClearedAndWhatTheyHidIsThereAgain) {
+  make_with_snapshot(small());
+  const auto before = content();
+  const std::uint64_t old_l1 = get(get(offsetof(RawHeader, snapshot_table_offset)));
+  put(l1(), get(l1()) | 0x0100'0000'0000'0006);
+  put(old_l1, get(old_l1) | 8);
+  put(l2(1), get(l2(1)) | 0x10);
+  put(l2(5), get(l2(5)) | std::uint64_t{1} << 56);
+  put(l2(20), kCopied);
+  const RepairReport report = run_repair(Repair::all);
+  EXPECT_EQ(report.entries_mended, 5u);
+  EXPECT_FALSE(report.left.has_value());
+  expect_clean(report.after);
+  expect_repaired();
+  EXPECT_EQ(content(), before);
+}
+
+// --- the snapshot table
+
+TEST_F(RepairTest, SnapshotsThatCannotBeReadAreNamedAndLeaveTheTable) {
+  struct Case {
+    const char* name;
+    std::size_t at;  // In the entry.
+    std::uint64_t value;
+    std::size_t size;
+    Loss::Kind kind;
+    std::size_t left;  // Of three snapshots, the second being damaged.
+  };
+  const Case cases[] = {
+      {"L1 unaligned", offsetof(RawSnapshotEntry, l1_offset), 12345, 8, Loss::Kind::snapshot, 2},
+      {"L1 behind the end", offsetof(RawSnapshotEntry, l1_offset), std::uint64_t{1} << 40, 8,
+       Loss::Kind::snapshot, 2},
+      {"L1 too large", offsetof(RawSnapshotEntry, l1_entries), 0xffff'ffff, 4, Loss::Kind::snapshot,
+       2},
+      {"extra data too large", offsetof(RawSnapshotEntry, extra_bytes), 0x10000, 4,
+       Loss::Kind::rest_of_table, 1},
+      {"state too large", sizeof(RawSnapshotEntry), std::uint64_t{1} << 60, 8,
+       Loss::Kind::machine_state, 3},
+      {"disk too large", sizeof(RawSnapshotEntry) + 8, std::uint64_t{1} << 62, 8,
+       Loss::Kind::disk_size, 3},
+  };
+  for (const Case& tried : cases) {
+    SCOPED_TRACE(tried.name);
+    make_with_snapshot(small());
+    add_snapshot("second");
+    add_snapshot("third");
+    const auto before = content();
+    const std::uint64_t table = get(offsetof(RawHeader, snapshot_table_offset));
+    const std::uint64_t first_bytes = round_up(
+        sizeof(RawSnapshotEntry) + get(table + offsetof(RawSnapshotEntry, extra_bytes), 4) +
+            get(table + offsetof(RawSnapshotEntry, id_bytes), 2) +
+            get(table + offsetof(RawSnapshotEntry, name_bytes), 2),
+        8);
+    put(table + first_bytes + tried.at, tried.value, tried.size);
+    OpenOptions options;
+    options.writable = true;
+    options.allow_corrupt = true;
+    auto image = Image::open(*engine_, path_, options);
+    ASSERT_TRUE(image.has_value()) << describe(image.error());
+    const auto bytes = read_bytes(path_, 0, std::filesystem::file_size(path_));
+    // Told before anything is written.
+    std::vector<Loss> told;
+    CheckOptions check_options;
+    check_options.about_to_lose = [&](const Loss& loss) {
+      told.push_back(loss);
+      EXPECT_EQ(read_bytes(path_, 0, bytes.size()), bytes);
+    };
+    // Leaks alone are not worth a snapshot.
+    const auto refused = repair(**image, Repair::leaks, check_options);
+    ASSERT_TRUE(refused.has_value());
+    EXPECT_TRUE(refused->left.has_value());
+    EXPECT_TRUE(told.empty());
+    const auto report = repair(**image, Repair::all, check_options);
+    ASSERT_TRUE(report.has_value()) << describe(report.error());
+    ASSERT_EQ(told.size(), 1u);
+    EXPECT_EQ(told[0].kind, tried.kind);
+    EXPECT_EQ(told[0].index, 1u);
+    EXPECT_EQ(told[0].count, tried.kind == Loss::Kind::rest_of_table ? 2u : 1u);
+    EXPECT_EQ(told[0].name, tried.kind == Loss::Kind::rest_of_table ? "" : "second");
+    expect_clean(report->after);
+    EXPECT_TRUE((*image)->close().has_value());
+    expect_repaired();
+    EXPECT_EQ(content(), before);
+    const auto again = open(false);
+    const auto list = list_snapshots(*again);
+    ASSERT_TRUE(list.has_value());
+    EXPECT_EQ(list->size(), tried.left);
+  }
+}
+
+// What a power cut leaves of any of these is repaired the next time, to the same content.
+TEST_F(RepairTest, APowerCutDuringARebuildLeavesNothingWorse) {
+  for (const bool has_lost_snapshot : {false, true}) {
+    SCOPED_TRACE(has_lost_snapshot);
+    make_with_snapshot(small());
+    add_snapshot("second");
+    add_snapshot("third");
+    const auto before = content();
+    put(refcount_table(), get(refcount_table()) | 4);
+    put(l2(1), get(l2(1)) | 0x10);
+    put(l2(6), get(l2(6)) & ~kCopied);
+    if (has_lost_snapshot) {
+      const std::uint64_t table = get(offsetof(RawHeader, snapshot_table_offset));
+      const std::uint64_t name = get(table + offsetof(RawSnapshotEntry, name_bytes), 2);
+      const std::uint64_t id = get(table + offsetof(RawSnapshotEntry, id_bytes), 2);
+      const std::uint64_t extra = get(table + offsetof(RawSnapshotEntry, extra_bytes), 4);
+      put(table + round_up(sizeof(RawSnapshotEntry) + name + id + extra, 8), 12345);
+    }
+    sim::SparseBytes start;
+    start.write(0, read_bytes(path_, 0, std::filesystem::file_size(path_)));
+    sim::CrashDisk disk(start);
+    OpenOptions options;
+    options.writable = true;
+    options.allow_corrupt = true;
+    {
+      auto image =
+          Image::open(std::make_unique<sim::CrashStorage>(*engine_, disk), "/lab", options);
+      ASSERT_TRUE(image.has_value()) << describe(image.error());
+      const auto report = repair(**image, Repair::all);
+      ASSERT_TRUE(report.has_value()) << describe(report.error());
+      expect_clean(report->after);
+      ASSERT_TRUE((*image)->close().has_value());
+    }
+    sim::SectorImage states(disk.start());
+    const std::uint64_t count = sim::for_each_crash_state(
+        disk, {}, states, [&](const sim::CrashState& state, sim::SectorImage& left) {
+          SCOPED_TRACE(state.text());
+          sim::SimDisk again;
+          again.content = left.to_sparse();
+          auto image =
+              Image::open(std::make_unique<sim::SimStorage>(*engine_, again), "/lab", options);
+          EXPECT_TRUE(image.has_value());
+          const auto report = image ? repair(**image, Repair::all) : RepairReport();
+          EXPECT_TRUE(report.has_value());
+          expect_clean(report->after);
+          std::vector<std::byte> bytes(before.size() / 2);
+          EXPECT_TRUE((*image)->read(0, bytes).has_value());
+          EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), before.begin()));
+          const auto old = open_snapshot(**image, 0);
+          EXPECT_TRUE(old.has_value());
+          EXPECT_TRUE((*old)->read(0, bytes).has_value());
+          EXPECT_TRUE(std::equal(bytes.rbegin(), bytes.rend(), before.rbegin()));
+          EXPECT_TRUE((*old)->close().has_value());
+          EXPECT_TRUE((*image)->close().has_value());
+          return !HasFailure();
+        });
+    EXPECT_GT(count, 10u);
+  }
 }
 
 }  // namespace

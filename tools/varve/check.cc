@@ -22,13 +22,16 @@ constexpr const char* kCheckHelp = R"(Check whether an image's tables hold toget
   -f, --format FMT              raw or qcow2; detected otherwise
   --image-opts                  FILENAME is a list of key=value pairs
   -T, --cache CACHE_MODE        none, writeback (default), ...
-  -r, --repair leaks|all        give leaked clusters back; or make every count and flag true
+  -r, --repair leaks|all        give leaked clusters back; or make every count and flag true,
+                                rebuild refcounts that cannot be trusted, and take snapshots
+                                whose entries cannot be read out of the table
   -U, --force-share             also while another program writes it
   --output human|json           form of the answer
   -q, --quiet                   the exit code only
 
 Exit codes: 0 clean, 1 not checked, 2 corruptions, 3 leaked clusters, 63 the format has no checks;
-with -r what is left afterwards counts. Repairing never changes what the disk holds.
+with -r what is left afterwards counts. Repairing never changes what the disk holds; each snapshot
+that cannot be kept is named before anything is written.
 
 Examples:
   {0} check disk.qcow2
@@ -62,6 +65,8 @@ struct CheckResult {
   CheckReport now;
   std::optional<Error> left;
   bool is_repaired = false;
+  bool refcounts_rebuilt = false;
+  std::uint64_t entries_mended = 0;
   std::uint64_t leaks_fixed = 0;
   std::uint64_t corruptions_fixed = 0;
 };
@@ -150,6 +155,39 @@ void print_findings(const CheckResult& result, std::uint32_t cluster_bytes) {
   }
 }
 
+void print_loss(const Loss& loss) {
+  const std::string reason = corruption_name(loss.reason);
+  if (loss.kind == Loss::Kind::rest_of_table) {
+    fmt::print(stderr, "LOST snapshots {} to {} of the table: their entries cannot be found ({})\n",
+               loss.index + 1, std::uint64_t{loss.index} + loss.count, reason);
+    return;
+  }
+  const std::string snapshot =
+      fmt::format("snapshot {} (id '{}', name '{}')", loss.index + 1, loss.id, loss.name);
+  switch (loss.kind) {
+    case Loss::Kind::machine_state:
+      fmt::print(stderr, "LOST the machine state of {}; its disk is kept ({})\n", snapshot, reason);
+      break;
+    case Loss::Kind::disk_size:
+      fmt::print(stderr, "LOST the size of {}: it is as large as the disk now ({})\n", snapshot,
+                 reason);
+      break;
+    default:
+      fmt::print(stderr, "LOST {} ({})\n", snapshot, reason);
+      break;
+  }
+}
+
+void print_done(const CheckResult& result) {
+  if (result.refcounts_rebuilt) {
+    fmt::print(stderr, "Rebuilt the refcount table and its blocks in free space\n");
+  }
+  if (result.entries_mended != 0) {
+    fmt::print(stderr, "Cleared stray bits in {} entries of L1 and L2 tables\n",
+               result.entries_mended);
+  }
+}
+
 void print_fixed(const CheckResult& result) {
   if (result.leaks_fixed + result.corruptions_fixed == 0) {
     return;
@@ -226,13 +264,17 @@ int exit_code(const CheckReport& report) {
 Result<CheckResult> examine(Image& image, const CheckRequest& request) {
   CheckResult result;
   if (request.repair) {
-    Result<RepairReport> repaired = repair(image, *request.repair);
+    CheckOptions options;
+    options.about_to_lose = print_loss;
+    Result<RepairReport> repaired = repair(image, *request.repair, options);
     if (!repaired) {
       return repaired.error();
     }
     result.before = std::move(repaired->before);
     result.now = std::move(repaired->after);
     result.left = repaired->left;
+    result.refcounts_rebuilt = repaired->refcounts_rebuilt;
+    result.entries_mended = repaired->entries_mended;
     const auto less = [](std::uint64_t before, std::uint64_t after) {
       return before > after ? before - after : 0;
     };
@@ -273,6 +315,7 @@ int check_image(Context& context, const CheckRequest& request) {
     return kFailed;
   }
   print_findings(*result, cluster_bytes);
+  print_done(*result);
   if (result->left) {
     context.error("{}: {}", opened->filename, describe(*result->left));
   }
@@ -293,7 +336,6 @@ bool take_repair(const Context& context, const std::string& value, CheckRequest&
   }
   request.repair = value == "leaks" ? Repair::leaks : Repair::all;
   request.image.writable = true;
-  request.image.allow_corrupt = true;
   return true;
 }
 
@@ -301,6 +343,8 @@ bool take_repair(const Context& context, const std::string& value, CheckRequest&
 
 int run_check(Context& context, int argc, char** argv) {
   CheckRequest request;
+  // What is damaged is looked at, and repaired, as far as it can be read.
+  request.image.allow_corrupt = true;
   OptionParser parser(context, "check", argc, argv, "hf:r:T:qU", kCheckLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {

@@ -1,0 +1,14 @@
+// The check itself, for those who have the image to themselves.
+#pragma once
+
+#include <varve/check.h>
+
+#include "meta/metadata.h"
+
+namespace varve {
+
+// Errors: no_memory, cancelled.
+[[nodiscard]] Result<CheckReport> check_metadata(Metadata& metadata,
+                                                 const CheckOptions& options) noexcept;
+
+}  // namespace varve
