@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t kLogLines = 60;
 constexpr unsigned kVectorsMax = 3;
 constexpr unsigned kControlPerMille = 6;
+// How many times its requests a run may take until it has its publications.
+constexpr std::uint64_t kLongerForAPublication = 20;
 }  // namespace
 
 ModelOptions make_model_case(const char* name, std::uint32_t cluster_bytes,
@@ -77,7 +79,11 @@ std::optional<std::string> ModelRunner::run() {
   if (unsupported_) {
     return std::nullopt;
   }
-  while (failure_.empty() && submitted_ < options_.operations) {
+  // Threads take turns as the machine likes: that few requests may pass before anything is
+  // published.
+  const std::uint64_t most = options_.operations * kLongerForAPublication;
+  while (failure_.empty() && (submitted_ < options_.operations ||
+                              (published_ < options_.publications && submitted_ < most))) {
     step();
     look_at_order();
   }

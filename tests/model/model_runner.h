@@ -36,6 +36,8 @@ struct ModelOptions {
   std::uint64_t seed = 1;
   bool ask_qemu = true;
   bool live = false;  // Snapshot operations overlap the requests.
+  std::uint64_t publications =
+      0;  // Goes on, within bounds, until so many were published beside them.
 };
 inline std::ostream& operator<<(std::ostream& stream, const ModelOptions& options) {
   return stream << options.name;
