@@ -118,7 +118,8 @@ void PrintTo(const ChangedCase& changed, std::ostream* out) {
 }
 
 std::size_t part_count() {
-  return std::max<std::size_t>(sim::environment_number("VARVE_INTEROP_SHARE", 1), 1);
+  return std::clamp<std::size_t>(sim::environment_number("VARVE_INTEROP_SHARE", 1), 1,
+                                 kCasePartsMax);
 }
 
 std::vector<Case> part_of_cases(const std::vector<Case>& cases, std::size_t turn,

@@ -54,13 +54,16 @@ struct ChangedCase {
 void PrintTo(const ChangedCase& changed, std::ostream* out);
 
 // The matrix dealt out into parts, of which every one holds every version, cluster size, width,
-// kind and change, and nearly every pair of them. VARVE_INTEROP_SHARE says into how many (1 unless
-// set); `turn` counts them.
+// kind and change, and nearly every pair of them, for so many parts at most; `turn` counts them.
+// VARVE_INTEROP_SHARE says into how many cases are dealt (1 unless set); cases with a change are
+// many more and dealt into almost twice as many.
+constexpr std::size_t kCasePartsMax = 4;
+constexpr std::size_t kChangePartsMax = 2 * kCasePartsMax - 1;
 [[nodiscard]] std::size_t part_count();
 [[nodiscard]] std::vector<Case> part_of_cases(const std::vector<Case>& cases, std::size_t turn,
                                               std::size_t parts = part_count());
 [[nodiscard]] std::vector<ChangedCase> part_of_changes(std::size_t turn,
-                                                       std::size_t parts = part_count());
+                                                       std::size_t parts = 2 * part_count() - 1);
 
 // The same image in the words of either program. `backing` and `data_file` are names beside it.
 [[nodiscard]] CreateOptions create_options(const Case& example, const std::string& backing,

@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint64_t kCluster = 4096;
 constexpr std::uint64_t kOffsetMask = 0x00ff'ffff'ffff'fe00;
 
-class OrderTest : public testing::Test {
+class OrderTest : public ::testing::Test {
  protected:
   void make(void (*act)(Session&), bool add_bitmap = false) {
     Scenario scenario;

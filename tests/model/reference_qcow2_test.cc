@@ -18,7 +18,7 @@ std::ostream& operator<<(std::ostream& stream, const ImageCase& image) {
   return stream << image.name;
 }
 
-class ReferenceReader : public testing::TestWithParam<ImageCase> {
+class ReferenceReader : public ::testing::TestWithParam<ImageCase> {
  protected:
   void SetUp() override {
     if (!has_program("qemu-img") || !has_program("qemu-io")) {
@@ -118,15 +118,15 @@ TEST_P(ReferenceReader, SeesWhatQemuSeesInADamagedImage) {
 
 INSTANTIATE_TEST_SUITE_P(
     Images, ReferenceReader,
-    testing::Values(ImageCase{"Default", "compat=1.1", true},
-                    ImageCase{"Old", "compat=0.10,cluster_size=4k", true},
-                    ImageCase{"Tiny", "cluster_size=512,refcount_bits=64", true},
-                    ImageCase{"OneBit", "cluster_size=4k,refcount_bits=1", false},
-                    ImageCase{"EightBits", "cluster_size=8k,refcount_bits=8", true},
-                    ImageCase{"FourBits", "cluster_size=8k,refcount_bits=4", false},
-                    ImageCase{"Extended", "cluster_size=16k,extended_l2=on", true},
-                    ImageCase{"Zstd", "compression_type=zstd", true}),
-    [](const testing::TestParamInfo<ImageCase>& parameter) {
+    ::testing::Values(ImageCase{"Default", "compat=1.1", true},
+                      ImageCase{"Old", "compat=0.10,cluster_size=4k", true},
+                      ImageCase{"Tiny", "cluster_size=512,refcount_bits=64", true},
+                      ImageCase{"OneBit", "cluster_size=4k,refcount_bits=1", false},
+                      ImageCase{"EightBits", "cluster_size=8k,refcount_bits=8", true},
+                      ImageCase{"FourBits", "cluster_size=8k,refcount_bits=4", false},
+                      ImageCase{"Extended", "cluster_size=16k,extended_l2=on", true},
+                      ImageCase{"Zstd", "compression_type=zstd", true}),
+    [](const ::testing::TestParamInfo<ImageCase>& parameter) {
       return std::string(parameter.param.name);
     });
 

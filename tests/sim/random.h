@@ -1,6 +1,7 @@
 // Seeded randomness for simulations and randomised tests: small, fast, the same on every machine.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <vector>
@@ -48,6 +49,22 @@ inline std::uint64_t environment_number(const char* name, std::uint64_t otherwis
 // The seed of this run: VARVE_SEED, else a fixed one, so that ordinary runs repeat.
 inline std::uint64_t seed_from_environment() noexcept {
   return environment_number("VARVE_SEED", 1);
+}
+
+// One of every N of `all`, at least one, for the number N in the environment; all without it. A
+// seed takes others than the one before, so that N of them take all.
+template <class T>
+std::vector<T> share_of(const std::vector<T>& all, const char* name) {
+  const auto parts = static_cast<std::size_t>(environment_number(name, 1));
+  if (parts <= 1 || all.empty()) {
+    return all;
+  }
+  std::vector<T> share;
+  const auto first = static_cast<std::size_t>(seed_from_environment() - 1) % parts;
+  for (std::size_t i = first % all.size(); i < all.size(); i += parts) {
+    share.push_back(all[i]);
+  }
+  return share;
 }
 
 }  // namespace varve::sim

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "sim/random.h"
+
 namespace varve::tool {
 
 namespace {
@@ -157,7 +159,7 @@ Outcome SideBySide::run_theirs(const std::string& script) {
 }
 
 void SideBySide::expect_same(const std::vector<std::string>& scripts) {
-  for (const std::string& script : scripts) {
+  for (const std::string& script : sim::share_of(scripts, "VARVE_TOOL_SHARE")) {
     const Outcome theirs = run_theirs(script);
     const Outcome ours = run_ours(script);
     EXPECT_EQ(ours.output, theirs.output) << script;

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "model/missing.h"
+#include "sim/random.h"
 
 namespace varve::testing {
 
@@ -188,7 +189,7 @@ void expect_same(const std::vector<Script>& scripts) {
   }
   Preparation by_qemu(programs, Maker::qemu);
   Preparation by_varve(programs, Maker::varve);
-  for (const Script& script : scripts) {
+  for (const Script& script : sim::share_of(scripts, "VARVE_TOOL_SHARE")) {
     EXPECT_EQ(compare(programs, script, by_qemu.images(script.setup)), "")
         << script.name << ", image by qemu-img";
     if (script.setup.find("$IMG") != std::string::npos) {
