@@ -54,7 +54,8 @@ build_release() {
 }
 
 test_release() {
-  VARVE_INTEROP_SHARE=4 VARVE_TOOL_SHARE=3 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 run_ctest build/release \
+  VARVE_INTEROP_SHARE=4 VARVE_TOOL_SHARE=3 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
+    run_ctest build/release \
     -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest.*|nbd.*|package|quickstart)\$"
 }
 

@@ -39,7 +39,8 @@ run_ctest() {
   local folder=$1
   shift
   # One more than there are processors: flushes leave them idle.
-  ctest --test-dir "$folder" --output-on-failure --no-tests=error --timeout 600 -j $((JOBS + 1)) "$@"
+  ctest --test-dir "$folder" --output-on-failure --no-tests=error --timeout 600 \
+    -j $((JOBS + 1)) "$@"
 }
 
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
