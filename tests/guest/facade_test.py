@@ -123,6 +123,8 @@ class Guest:
 
     def save(self, pipe):
         self.monitor.save_state(pipe)
+        written = self.monitor.command("query-migrate")["ram"]["transferred"]
+        print(f"  {self.name}: a state of {written / (1 << 20):.0f} MiB is written")
 
     def load(self, state, pipe=None):
         self.guest.kill()
