@@ -26,11 +26,13 @@ namespace varve::capi {
 class CallbackExecutor final : public Executor {
  public:
   explicit CallbackExecutor(const varve_service_options& options) noexcept
-      : post_(options.post), owner_(options.owner) {}
+      : post_(options.post), turn_(options.turn), owner_(options.owner) {}
   void post(std::function<void()> work) override;
+  void turn(Engine& engine, int timeout_milliseconds) noexcept override;
 
  private:
   void (*post_)(void* owner, void (*work)(void* argument), void* argument);
+  void (*turn_)(void* owner, int timeout_milliseconds);
   void* owner_;
 };
 

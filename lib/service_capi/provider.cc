@@ -20,6 +20,14 @@ void CallbackExecutor::post(std::function<void()> work) {
   post_(owner_, run, owned.release());
 }
 
+void CallbackExecutor::turn(Engine& engine, int timeout_milliseconds) noexcept {
+  if (turn_ != nullptr) {
+    turn_(owner_, timeout_milliseconds);
+  } else {
+    Executor::turn(engine, timeout_milliseconds);
+  }
+}
+
 Result<void> CallbackProvider::quiesce(ConsistencyLevel level,
                                        unsigned timeout_milliseconds) noexcept {
   return result_of(

@@ -40,6 +40,8 @@ Result<ServiceOptions> service_options(const varve_service_options& from, Execut
                     "varve_service_options.host_name is longer than 255 bytes"));
   wanted.synchronous = (from.flags & VARVE_SERVICE_SYNCHRONOUS) != 0;
   wanted.own_thread = (from.flags & VARVE_SERVICE_OWN_THREAD) != 0;
+  VARVE_TRY(require(from.turn == nullptr || from.post != nullptr,
+                    "varve_service_options.turn without post"));
   wanted.executor = from.post != nullptr ? &executor : nullptr;
   wanted.engine_options.backend =
       VARVE_TRY(enum_of(from.backend, AioBackend::threads, "varve_service_options.backend"));

@@ -46,17 +46,21 @@ typedef struct varve_service_options {
   // The executor: calls work(argument) once, on the work thread, later; never inside post, and one
   // work at a time. NULL: none.
   void (*post)(void* owner, void (*work)(void* argument), void* argument);
-  void* owner;                            // Passed to post.
+  void* owner;                            // Passed to post and turn.
   uint32_t quiesce_timeout_milliseconds;  // 0: 60,000.
   uint32_t lock_timeout_milliseconds;     // 0: 10,000.
   uint32_t job_retention_seconds;         // At least 300. 0: 300.
   uint32_t reserved;                      // 0.
+  // With an executor: work waits for I/O or a lock. Runs the engine, for so long at most, and may
+  // serve more of the embedder's loop, but no posted work. NULL: the engine is run alone.
+  void (*turn)(void* owner, int timeout_milliseconds);
 } varve_service_options;
 
 // Makes both services. Freed by varve_service_close.
 // Threads: the work thread's, or any with a thread of its own. Fork: not in the child.
-// Errors: VARVE_INVALID_ARGUMENT (executor and own thread, or neither and not synchronous; no
-// engine; a short retention; a long name), VARVE_NO_MEMORY, and those of varve_engine_create.
+// Errors: VARVE_INVALID_ARGUMENT (executor and own thread, or neither and not synchronous; `turn`
+// without `post`; no engine; a short retention; a long name), VARVE_NO_MEMORY, and those of
+// varve_engine_create.
 VARVE_API varve_code varve_service_create(const varve_service_options* options,
                                           varve_service** service, varve_error* error);
 

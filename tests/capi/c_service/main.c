@@ -54,7 +54,14 @@ struct loop {
   void (*works[kWorkMax])(void* argument);
   void* arguments[kWorkMax];
   size_t count;
+  varve_engine* engine;
+  size_t turns;
 };
+static void turn(void* owner, int timeout_milliseconds) {
+  struct loop* loop = owner;
+  loop->turns += 1;
+  varve_engine_wait(loop->engine, timeout_milliseconds);
+}
 static void post(void* owner, void (*work)(void* argument), void* argument) {
   struct loop* loop = owner;
   CHECK(loop->count < kWorkMax);
@@ -127,7 +134,7 @@ static void test_jobs(void) {
   varve_engine* engine = new_engine();
   varve_image* images[2] = {new_image(engine, "job-a", kDisk), new_image(engine, "job-b", kDisk)};
   struct machine* machine = calloc(1, sizeof(*machine));
-  struct loop loop = {.count = 0};
+  struct loop loop = {.count = 0, .engine = engine};
   machine->enabled_state = kRunning;
   fill(machine->ram, kState, 7);
   put(images[0], 0, 5000, 1);
@@ -137,7 +144,8 @@ static void test_jobs(void) {
                                          .engine = engine,
                                          .post = post,
                                          .owner = &loop,
-                                         .quiesce_timeout_milliseconds = 5000};
+                                         .quiesce_timeout_milliseconds = 5000,
+                                         .turn = turn};
   varve_service* service = NULL;
   OK(varve_service_create(&options, &service, &error));
   FAILS(VARVE_BUSY, varve_engine_destroy(engine, &error));
@@ -170,7 +178,9 @@ static void test_jobs(void) {
 
   CHECK(varve_service_create_snapshot(service, path.text, "", kFull, &made, &job) == 4096);
   CHECK(made.text[0] == '\0' && strstr(job.text, "Msvm_ConcreteJob") != NULL);
+  CHECK(loop.turns == 0);
   run_all(&loop);
+  CHECK(loop.turns > 0);
   CHECK(number(service, VARVE_SERVICE_JOB, job.text, "JobState") == kCompleted);
   CHECK(number(service, VARVE_SERVICE_JOB, job.text, "PercentComplete") == 100);
   varve_instances* elements = NULL;
@@ -311,6 +321,9 @@ static void test_refused(void) {
   varve_service* service = NULL;
   varve_service_options options = {.size = sizeof(options), .flags = VARVE_SERVICE_OWN_THREAD};
   options.post = post;
+  FAILS(VARVE_INVALID_ARGUMENT, varve_service_create(&options, &service, &error));
+  options.post = NULL;
+  options.turn = turn;
   FAILS(VARVE_INVALID_ARGUMENT, varve_service_create(&options, &service, &error));
   options = (varve_service_options){.size = sizeof(options)};
   FAILS(VARVE_INVALID_ARGUMENT, varve_service_create(&options, &service, &error));
