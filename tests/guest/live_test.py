@@ -63,8 +63,8 @@ def tell(story):
     story.ctl("create", "disk only")
     print(f"disk snapshot of the running guest at {on_disk} or a little later")
 
-    # Stopped before its RAM is saved: QEMU 7.2's TCG now and then misses a store while it streams
-    # the RAM of a guest that runs, which then comes back to a panic (docs/NBD.md).
+    # Stopped before its RAM is saved: a guest whose RAM is streamed while it runs under TCG now and
+    # then comes back to a panic, on a raw file of QEMU's own too (docs/NBD.md).
     story.monitor.command("stop")
     counted = story.guest.last_count()
     story.monitor.save_state(story.state)
