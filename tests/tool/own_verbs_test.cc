@@ -175,11 +175,41 @@ TEST_F(OwnVerbs, AnInterruptedConvertLeavesAConsistentImage) {
   EXPECT_EQ(outcome.output, "130\n0\n") << outcome.errors;
 }
 
+// The reference table and a snapshot's entry are broken; then the header itself.
+TEST_F(OwnVerbs, CheckRepairsWhatRescueNeedNot) {
+  const std::string poke =
+      "poke() { printf \"$2\" | dd of=a.qcow2 bs=1 seek=$1 conv=notrunc 2>/dev/null; }; ";
+  const std::string table = "t=$((0x$(od -An -tx1 -j48 -N8 a.qcow2 | tr -d ' '))); ";
+  const std::string entry = "s=$((0x$(od -An -tx1 -j64 -N8 a.qcow2 | tr -d ' '))); ";
+  const Outcome repaired = run_varve(
+      poke + table + entry +
+      "$QEMU convert -O raw a.qcow2 before; poke $((t + 7)) '\\4'; poke $((s + 7)) '\\1'; "
+      "$VARVE check -q a.qcow2 2>/dev/null; echo $?; $VARVE check -q -r all a.qcow2; echo $?; "
+      "$QEMU check -q a.qcow2; echo $?; $QEMU convert -O raw a.qcow2 after; cmp before after; "
+      "echo $?");
+  EXPECT_EQ(repaired.output, "2\n0\n0\n0\n") << repaired.errors;
+  EXPECT_NE(repaired.errors.find("LOST snapshot 1 (id '1', name 'one')"), std::string::npos)
+      << repaired.errors;
+  EXPECT_NE(repaired.errors.find("Rebuilt the refcount table"), std::string::npos);
+  const Outcome rescued = run_varve(
+      poke +
+      "$VARVE rescue a.qcow2 whole.qcow2; echo $?; $VARVE compare -q whole.qcow2 before; "
+      "echo $?; l=$((0x$(od -An -tx1 -j40 -N8 a.qcow2 | tr -d ' '))); poke 0 broken; poke "
+      "23 x; $VARVE rescue a.qcow2 out.qcow2; echo $?; $VARVE rescue --cluster-size 64k "
+      "--l1-offset $l -O raw a.qcow2 out.raw >/dev/null; echo $?; cmp out.raw before; echo "
+      "$?; $VARVE rescue a.qcow2 out.raw; echo $?; poke $l '\\1\\1\\1\\1'; $VARVE rescue "
+      "--json --cluster-size 64k a.qcow2 lost.qcow2 | grep -c table_beyond_end_of_file; "
+      "$VARVE rescue --cluster-size 64k a.qcow2 more.qcow2 >/dev/null; echo $?");
+  EXPECT_EQ(rescued.output,
+            "Copied 256 KiB of data to whole.qcow2\nNothing is lost.\n0\n0\n1\n3\n0\n1\n1\n2\n")
+      << rescued.errors;
+}
+
 TEST_F(OwnVerbs, VersionAndHelpAnswer) {
   EXPECT_EQ(run_varve("$VARVE version --json | head -n 2").output.substr(0, 15),
             "{\n    \"version\"");
   for (const char* verb : {"bench", "check", "compare", "convert", "create", "info", "inspect",
-                           "map", "resize", "snapshot", "version"}) {
+                           "rescue", "map", "resize", "snapshot", "version"}) {
     const Outcome outcome = run_varve(std::string("$VARVE ") + verb + " --help");
     EXPECT_EQ(outcome.status, 0) << verb << outcome.errors;
     EXPECT_NE(outcome.output.find("sage:"), std::string::npos) << verb;

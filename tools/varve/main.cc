@@ -19,7 +19,7 @@ struct Verb {
   bool of_qemu_img;
 };
 
-constexpr std::array<Verb, 13> kVerbs = {{
+constexpr std::array<Verb, 14> kVerbs = {{
     {"bench", run_bench, "Time requests on an image", true},
     {"check", run_check, "Check whether an image's tables hold together", true},
     {"compare", run_compare, "Compare the disks in two images", true},
@@ -30,6 +30,7 @@ constexpr std::array<Verb, 13> kVerbs = {{
     {"inspect", run_inspect, "Show the layers of an image and what each snapshot costs", false},
     {"io", run_io, "Run qemu-io's commands on an image", false},
     {"map", run_map, "Show where a disk's data stands", true},
+    {"rescue", run_rescue, "Copy what can be read of an image that cannot be opened", false},
     {"resize", run_resize, "Make a disk larger", true},
     {"snapshot", run_snapshot, "Take, list, apply and delete the snapshots in an image", true},
     {"version", run_version, "Show the version, the features built in and the engine", false},

@@ -22,6 +22,7 @@ int run_io(Context& context, int argc, char** argv);
 // Varve's own.
 int run_ctl(Context& context, int argc, char** argv);
 int run_inspect(Context& context, int argc, char** argv);
+int run_rescue(Context& context, int argc, char** argv);
 int run_own_snapshot(Context& context, int argc, char** argv);
 int run_version(Context& context, int argc, char** argv);
 
