@@ -96,9 +96,10 @@ struct RepairReport {
   // Why something is left: a place that cannot be repaired. Code corrupt, and nothing that was
   // there is lost; what can be read is copied out by rescue (varve/rescue.h).
   std::optional<Error> left;
-  std::vector<Loss> lost;            // What Repair::all had to give up.
-  bool refcounts_rebuilt = false;    // Refcount table and blocks stand elsewhere now.
-  std::uint64_t entries_mended = 0;  // Entries of L1 and L2 tables that have lost stray bits.
+  std::vector<Loss> lost;                // What Repair::all had to give up.
+  bool refcounts_rebuilt = false;        // Refcount table and blocks stand elsewhere now.
+  std::uint64_t overlaps_separated = 0;  // Clusters of a disk that were a table's as well.
+  std::uint64_t entries_mended = 0;      // Entries of L1 and L2 tables that have lost stray bits.
 };
 
 // Checks an image open for writing, repairs it in the order that a crash cannot make worse, and

@@ -3,6 +3,7 @@
 //   snapshots whose entries cannot be read leave the table, by one write of the header;
 //   refcount structures that cannot be trusted are made anew, elsewhere (refcount_rebuild.h);
 //   bits that say nothing about where data is are cleared, entry by entry;
+//   what lies over a table gets a place of its own (separation.h);
 //   counts and flags are made true (recount.h).
 
 #include <array>
@@ -19,6 +20,7 @@
 #include "maintenance/check_metadata.h"
 #include "maintenance/mended_entry.h"
 #include "maintenance/refcount_rebuild.h"
+#include "maintenance/separation.h"
 #include "maintenance/still_image.h"
 #include "meta/ask.h"
 #include "meta/batch.h"
@@ -94,6 +96,7 @@ class Repairer {
     if (!metadata().snapshot_losses.empty()) {
       VARVE_TRY(move_snapshots());
     }
+    VARVE_TRY(separate());
     return recount(metadata(), Recounted::all);
   }
 
@@ -206,6 +209,19 @@ class Repairer {
     VARVE_TRY(batch.flush(*metadata().file));
     VARVE_TRY(batch.run());
     report_.entries_mended = places.size();
+    return image_->reload();
+  }
+
+  Result<void> separate() {
+    Separation separation(metadata());
+    VARVE_TRY(separation.survey());
+    if (!separation.is_needed()) {
+      return {};
+    }
+    // Space is claimed: nothing in use may look free.
+    VARVE_TRY(recount(metadata(), Recounted::raised));
+    VARVE_TRY(separation.run());
+    report_.overlaps_separated = separation.count();
     return image_->reload();
   }
 

@@ -67,6 +67,7 @@ struct CheckResult {
   bool is_repaired = false;
   bool refcounts_rebuilt = false;
   std::uint64_t entries_mended = 0;
+  std::uint64_t overlaps_separated = 0;
   std::uint64_t leaks_fixed = 0;
   std::uint64_t corruptions_fixed = 0;
 };
@@ -186,6 +187,10 @@ void print_done(const CheckResult& result) {
     fmt::print(stderr, "Cleared stray bits in {} entries of L1 and L2 tables\n",
                result.entries_mended);
   }
+  if (result.overlaps_separated != 0) {
+    fmt::print(stderr, "Gave {} clusters that lay over tables a place of their own\n",
+               result.overlaps_separated);
+  }
 }
 
 void print_fixed(const CheckResult& result) {
@@ -275,6 +280,7 @@ Result<CheckResult> examine(Image& image, const CheckRequest& request) {
     result.left = repaired->left;
     result.refcounts_rebuilt = repaired->refcounts_rebuilt;
     result.entries_mended = repaired->entries_mended;
+    result.overlaps_separated = repaired->overlaps_separated;
     const auto less = [](std::uint64_t before, std::uint64_t after) {
       return before > after ? before - after : 0;
     };
