@@ -16,7 +16,7 @@ namespace {
 
 // Clusters counted at a time: four bytes each. No block counts more.
 constexpr std::uint64_t kWindowClusters = 16 * 1024 * 1024;
-constexpr std::uint64_t kBatchBytes = 4 * kMiB;
+constexpr std::uint64_t kReadBytes = 4 * kMiB;
 
 bool is_refcounts(IoTag tag) noexcept {
   return tag == IoTag::refcount_table || tag == IoTag::refcount_block;
@@ -117,7 +117,7 @@ void RefcountRebuild::spare_named_blocks() {
 }
 
 Result<void> RefcountRebuild::read_blocks() {
-  RefcountReader reader(*metadata_, kBatchBytes, [this](const Error& error) { tell(error); });
+  RefcountReader reader(*metadata_, kReadBytes, [this](const Error& error) { tell(error); });
   return reader.for_each(0, std::max<std::uint64_t>(used_.size(), 1),
                          [this](const CountedRange& range) -> Result<void> {
                            is_needed_ = is_needed_ || range.state == CountedRange::State::unknown;

@@ -18,7 +18,12 @@ namespace varve::tool {
 
 namespace {
 
-enum RescueExitCode : int { kWhole = 0, kFailed = 1, kLost = 2, kDoubtful = 3 };
+enum RescueExitCode : int {
+  kRescueWhole = 0,
+  kRescueFailed = 1,
+  kRescueLost = 2,
+  kRescueDoubtful = 3
+};
 
 struct RescueRequest {
   std::string source;
@@ -159,15 +164,15 @@ int rescue_image(Context& context, RescueRequest& request) {
   std::error_code ignored;
   if (std::filesystem::exists(request.target, ignored)) {
     context.error("{}: exists already; rescue writes to a new file", request.target);
-    return kFailed;
+    return kRescueFailed;
   }
   if (context.engine() == nullptr) {
-    return kFailed;
+    return kRescueFailed;
   }
   auto source = open_file(*context.engine(), request.source, FileOptions{});
   if (!source) {
     context.error("{}: {}", request.source, describe(source.error()));
-    return kFailed;
+    return kRescueFailed;
   }
   catch_interrupts();
   Progress progress(request.progress, 1.0);
@@ -178,11 +183,11 @@ int rescue_image(Context& context, RescueRequest& request) {
   Result<Rescue> rescue = Rescue::open(std::move(*source), request.options);
   if (!rescue) {
     context.error("{}: {}", request.source, describe(rescue.error()));
-    return kFailed;
+    return kRescueFailed;
   }
   const std::unique_ptr<Image> target = make_target(context, request, *rescue);
   if (target == nullptr) {
-    return kFailed;
+    return kRescueFailed;
   }
   const Result<RescueReport> report = rescue->copy_to(*target);
   const Result<void> closed = target->close();
@@ -191,13 +196,17 @@ int rescue_image(Context& context, RescueRequest& request) {
   }
   if (!report || !closed) {
     context.error("{}: {}", request.target, describe(report ? closed.error() : report.error()));
-    return kFailed;
+    return kRescueFailed;
   }
-  (request.json ? print_json : print_human)(request, *rescue, *report);
+  if (request.json) {
+    print_json(request, *rescue, *report);
+  } else {
+    print_human(request, *rescue, *report);
+  }
   if (report->lost_bytes != 0) {
-    return kLost;
+    return kRescueLost;
   }
-  return rescue->notes().empty() ? kWhole : kDoubtful;
+  return rescue->notes().empty() ? kRescueWhole : kRescueDoubtful;
 }
 
 }  // namespace
@@ -233,7 +242,7 @@ int run_rescue(Context& context, int argc, char** argv) {
   if (const std::optional<int> code = parse_own(context, "rescue", app, argc, argv)) {
     return *code;
   }
-  return take_options(context, request) ? rescue_image(context, request) : kFailed;
+  return take_options(context, request) ? rescue_image(context, request) : kRescueFailed;
 }
 
 }  // namespace varve::tool
