@@ -7,6 +7,19 @@
 #include "meta/batch.h"
 
 namespace varve {
+namespace {
+
+// Of the tables not used since they were queued, the one used longest ago is given up of so many.
+constexpr unsigned kCandidates = 8;
+
+// Whether one beside `keep` stands there.
+template <class Table>
+bool has_another(const List<Table>& list, const Table* keep) noexcept {
+  const Table* front = list.front();
+  return front != nullptr && (front != keep || list.next(*front) != nullptr);
+}
+
+}  // namespace
 
 Bytes TableCache::Table::edit(std::uint64_t begin, std::uint64_t end) noexcept {
   VARVE_ASSERT(state_ == State::ready && begin < end && end <= buffer_.size());
@@ -14,6 +27,7 @@ Bytes TableCache::Table::edit(std::uint64_t begin, std::uint64_t end) noexcept {
     ++cache_->dirty_count_;
     dirty_begin_ = begin;
     dirty_end_ = end;
+    cache_->queue(*this);
   } else {
     dirty_begin_ = std::min(dirty_begin_, begin);
     dirty_end_ = std::max(dirty_end_, end);
@@ -36,6 +50,9 @@ TableCache::TableCache(Storage& storage, Image::Counters& counters, IoTag tag,
 TableCache::~TableCache() {
   for (const auto& table : tables_) {
     VARVE_ASSERT(table->state_ != Table::State::loading);
+    if (table->is_linked()) {
+      List<Table>::remove(*table);
+    }
   }
 }
 
@@ -74,10 +91,13 @@ TableCache::Table* TableCache::find_quietly(HostOffset offset) noexcept {
 }
 
 TableCache::Table* TableCache::find(HostOffset offset) noexcept {
-  Table* table = lookup(offset);
+  // Most requests ask for the table of the one before. Tables live as long as the cache.
+  const bool is_last = last_found_ != nullptr && last_found_->offset_ == offset;
+  Table* table = is_last ? last_found_ : lookup(offset);
   if (table == nullptr || table->state_ != Table::State::ready) {
     return nullptr;
   }
+  last_found_ = table;
   table->last_use_ = ++clock_;
   ++hits_;
   return table;
@@ -101,6 +121,11 @@ void TableCache::unlink(Table& table) noexcept {
   set_clean(table);
   table.is_kept_ = false;
   table.state_ = Table::State::empty;
+  last_found_ = last_found_ == &table ? nullptr : last_found_;
+  if (table.is_linked()) {
+    List<Table>::remove(table);
+  }
+  empty_.push_back(table);
 }
 
 void TableCache::set_clean(Table& table) noexcept {
@@ -126,35 +151,81 @@ bool TableCache::grow() noexcept {
     table->buffer_ = std::move(*buffer);
     table->cache_ = this;
     tables_.push_back(std::move(table));
+    empty_.push_back(*tables_.back());
     return true;
   } catch (const std::bad_alloc&) {
     return false;  // Make do with the tables there are.
   }
 }
 
-// An empty table, else the clean one used longest ago.
-TableCache::Table* TableCache::find_victim(const Table* keep) noexcept {
-  Table* victim = nullptr;
-  for (const auto& table : tables_) {
-    if (table->state_ == Table::State::empty) {
-      return table.get();
-    }
-    const bool is_busy = table->writers_ != 0 || table->is_dirty() ||
-                         table->state_ == Table::State::loading || table->is_kept_ ||
-                         table.get() == keep;
-    if (!is_busy && (victim == nullptr || table->last_use_ < victim->last_use_)) {
-      victim = table.get();
-    }
+void TableCache::queue(Table& table) noexcept {
+  const bool can_go = table.state_ == Table::State::ready && table.writers_ == 0 &&
+                      !table.is_dirty() && !table.is_kept_;
+  if (can_go == table.is_linked()) {
+    return;
   }
-  return victim;
+  if (can_go) {
+    table.queued_at_ = clock_;
+    (table.last_use_ == 0 ? walked_ : used_).push_back(table);
+  } else {
+    List<Table>::remove(table);
+  }
+}
+
+TableCache::Table* TableCache::find_walked(const Table* keep) noexcept {
+  Table* table = walked_.front();
+  while (table != nullptr && (table->last_use_ != 0 || table == keep)) {
+    Table* const next = walked_.next(*table);
+    ++looked_at_;
+    if (table->last_use_ != 0) {
+      List<Table>::remove(*table);
+      used_.push_back(*table);
+    }
+    table = next;
+  }
+  return table;
+}
+
+// Each table that is moved was used since it was queued: moving costs a use no more than noting it.
+TableCache::Table* TableCache::find_oldest(const Table* keep) noexcept {
+  Table* oldest = nullptr;
+  unsigned candidates = 0;
+  Table* table = used_.front();
+  while (table != nullptr && candidates < kCandidates) {
+    Table* next = used_.next(*table);
+    ++looked_at_;
+    if (table->last_use_ > table->queued_at_) {
+      table->queued_at_ = clock_;
+      List<Table>::remove(*table);
+      used_.push_back(*table);
+      next = next == nullptr ? table : next;
+    } else if (table != keep) {
+      ++candidates;
+      oldest = oldest == nullptr || table->last_use_ < oldest->last_use_ ? table : oldest;
+    }
+    table = next;
+  }
+  return oldest;
+}
+
+TableCache::Table* TableCache::take_empty() noexcept {
+  return empty_.pop_front();
 }
 
 TableCache::Table* TableCache::take_slot(const Table* keep) noexcept {
-  Table* table = grow() ? tables_.back().get() : find_victim(keep);
-  if (table != nullptr && table->state_ != Table::State::empty) {
+  if (empty_.empty() && !grow()) {
+    Table* walked = find_walked(keep);
+    Table* table = walked != nullptr ? walked : find_oldest(keep);
+    if (table == nullptr) {
+      return nullptr;
+    }
     unlink(*table);
   }
-  return table;
+  return take_empty();
+}
+
+bool TableCache::has_slot(const Table* keep) noexcept {
+  return !empty_.empty() || has_another(walked_, keep) || has_another(used_, keep) || grow();
 }
 
 TableCache::LoadOutcome TableCache::load(HostOffset offset, Waiter& waiter) noexcept {
@@ -192,16 +263,12 @@ TableCache::LoadOutcome TableCache::load_into(Table* table, HostOffset offset,
 }
 
 TableCache::Table* TableCache::take_walked_slot() noexcept {
-  for (std::size_t i = 0; i < tables_.size(); ++i) {
-    walked_ = walked_ + 1 < tables_.size() ? walked_ + 1 : 0;
-    Table& table = *tables_[walked_];
-    if (table.state_ == Table::State::ready && table.last_use_ == 0 && !table.is_kept_ &&
-        !table.is_dirty() && table.writers_ == 0) {
-      unlink(table);
-      return &table;
-    }
+  Table* table = find_walked(nullptr);
+  if (table == nullptr) {
+    return take_slot();
   }
-  return take_slot();
+  unlink(*table);
+  return take_empty();
 }
 
 TableCache::LoadOutcome TableCache::load_for_walk(HostOffset offset, Waiter& waiter) noexcept {
@@ -218,6 +285,7 @@ TableCache::LoadOutcome TableCache::load_for_walk(HostOffset offset, Waiter& wai
 void TableCache::let_go(HostOffset offset) noexcept {
   if (Table* table = lookup(offset)) {
     table->is_kept_ = false;
+    queue(*table);
   }
 }
 
@@ -228,6 +296,7 @@ void TableCache::loaded(StorageRequest& request, const Result<void>& result) noe
   waiters.splice_back(table.waiters_);
   if (result) {
     table.state_ = Table::State::ready;
+    table.cache_->queue(table);
   } else {
     table.cache_->unlink(table);
   }
@@ -246,11 +315,11 @@ TableCache::Table* TableCache::make(HostOffset offset) noexcept {
 }
 
 bool TableCache::can_make() noexcept {
-  return find_victim(nullptr) != nullptr || grow();
+  return has_slot(nullptr);
 }
 
 bool TableCache::can_copy(Table& source) noexcept {
-  return (!source.is_dirty() && source.writers_ == 0) || find_victim(&source) != nullptr || grow();
+  return (!source.is_dirty() && source.writers_ == 0) || has_slot(&source);
 }
 
 TableCache::Table& TableCache::copy(Table& source, HostOffset offset) noexcept {
@@ -261,6 +330,7 @@ TableCache::Table& TableCache::copy(Table& source, HostOffset offset) noexcept {
   } else {
     unlink(source);
     table = &source;
+    List<Table>::remove(source);
   }
   link(*table, offset);
   table->state_ = Table::State::ready;
@@ -306,6 +376,7 @@ void TableCache::end_write(HostOffset offset, DirtySpan span, bool written) noex
     static_cast<void>(span.is_early ? table->edit_early(span.begin, span.end)
                                     : table->edit(span.begin, span.end));
   }
+  queue(*table);
 }
 
 }  // namespace varve

@@ -3,7 +3,12 @@
 //
 // The cache never writes. Dirty tables leave it only when a flush round (commit.h) has written a
 // copy of them, so the order of writes is decided in one place. It holds as many tables as it was
-// told, at least two. Threads: the engine's thread only.
+// told, at least two.
+//
+// Tables that can go at once stand in queues, so that finding one to give up does not depend on how
+// many there are. A use is only noted in the table; whoever looks for one to give up moves those
+// used since they were queued to the end, and takes of the next few the one used longest ago: exact
+// in small caches, near it in large ones. Threads: the engine's thread only.
 #pragma once
 
 #include <memory>
@@ -13,6 +18,7 @@
 #include <varve/storage.h>
 
 #include "base/buffer.h"
+#include "base/list.h"
 #include "base/units.h"
 #include "meta/waiter.h"
 
@@ -25,7 +31,7 @@ class TableCache {
     std::uint64_t end = 0;
     bool is_early = false;  // Nothing in it must wait for a round.
   };
-  class Table {
+  class Table : public ListNode<Table> {
    public:
     [[nodiscard]] HostOffset offset() const noexcept { return offset_; }
     [[nodiscard]] ConstBytes bytes() const noexcept { return buffer_.bytes(); }
@@ -54,7 +60,8 @@ class TableCache {
     std::uint64_t dirty_end_ = 0;
     bool is_early_ = false;
     bool is_kept_ = false;
-    std::uint64_t last_use_ = 0;
+    std::uint64_t last_use_ = 0;  // On the cache's clock; 0 while only a walk has used it.
+    std::uint64_t queued_at_ = 0;
     TableCache* cache_ = nullptr;
     WaitList waiters_;
     StorageRequest request_;
@@ -115,6 +122,8 @@ class TableCache {
   // Since the cache was made: lookups answered from memory, and tables read.
   [[nodiscard]] std::uint64_t hits() const noexcept { return hits_; }
   [[nodiscard]] std::uint64_t loads() const noexcept { return loads_; }
+  // Tables looked at to find one to give up.
+  [[nodiscard]] std::uint64_t looked_at() const noexcept { return looked_at_; }
 
   [[nodiscard]] bool is_loading() const noexcept { return loading_count_ != 0; }
   [[nodiscard]] std::size_t dirty_count() const noexcept { return dirty_count_; }
@@ -123,10 +132,17 @@ class TableCache {
 
  private:
   [[nodiscard]] Table* lookup(HostOffset offset) const noexcept;
+  // An empty table that stands in no queue; null where every other one is dirty or busy.
   [[nodiscard]] Table* take_slot(const Table* keep = nullptr) noexcept;
-  [[nodiscard]] Table* find_victim(const Table* keep) noexcept;
+  [[nodiscard]] bool has_slot(const Table* keep) noexcept;
+  [[nodiscard]] Table* take_empty() noexcept;
   // A slot for a table of a walk: one that a walk is done with, rather than more memory.
   [[nodiscard]] Table* take_walked_slot() noexcept;
+  // What can go and only a walk has used; else the table used longest ago.
+  [[nodiscard]] Table* find_walked(const Table* keep) noexcept;
+  [[nodiscard]] Table* find_oldest(const Table* keep) noexcept;
+  // Its state has changed: whether it can go, and so stands in a queue, may have too.
+  void queue(Table& table) noexcept;
   LoadOutcome load_into(Table* table, HostOffset offset, Waiter& waiter) noexcept;
   [[nodiscard]] bool grow() noexcept;
   void link(Table& table, HostOffset offset) noexcept;
@@ -145,8 +161,12 @@ class TableCache {
   std::uint64_t clock_ = 0;
   std::uint64_t hits_ = 0;
   std::uint64_t loads_ = 0;
+  std::uint64_t looked_at_ = 0;
   std::vector<std::unique_ptr<Table>> tables_;
-  std::size_t walked_ = 0;  // Where the last table of a walk was found.
+  Table* last_found_ = nullptr;
+  List<Table> empty_;
+  List<Table> walked_;  // Can go, and nobody but a walk has used it when it was queued.
+  List<Table> used_;    // Can go.
   std::vector<Table*> buckets_;
 };
 
