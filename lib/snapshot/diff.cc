@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <new>
 #include <utility>
 
@@ -63,15 +64,85 @@ class Ranges {
   DiffRange range_;
 };
 
+// Tables on their way into the cache, so that none is waited for alone. They stay until they are
+// let go. What fails is loaded again, and told, when it is needed.
+class ReadAhead {
+ public:
+  explicit ReadAhead(Metadata& metadata) : metadata_(metadata) {}
+  ReadAhead(const ReadAhead&) = delete;
+  ReadAhead& operator=(const ReadAhead&) = delete;
+  ~ReadAhead() {
+    for (Place& place : places_) {
+      while (place.is_loading) {
+        metadata_.file->engine().wait();
+      }
+      give_up(place);
+    }
+  }
+
+  [[nodiscard]] bool has_room_for(std::size_t tables) const noexcept {
+    // A small cache is left to the table that is looked at.
+    return used_ + tables <= std::min(places_.size(), metadata_.l2.capacity() / 4);
+  }
+  // REQUIRES: room for it.
+  void load(HostOffset table) noexcept {
+    if (metadata_.l2.holds(table) || table.value() >= metadata_.file->size()) {
+      return;
+    }
+    for (Place& place : places_) {
+      if (!place.is_used) {
+        if (metadata_.l2.load_for_walk(table, place) == TableCache::LoadOutcome::started) {
+          place.table = table;
+          place.is_used = place.is_loading = true;
+          ++used_;
+        }
+        return;
+      }
+    }
+  }
+  // REQUIRES: the table has been looked at, so that it is not being loaded any more.
+  void let_go(HostOffset table) noexcept {
+    for (Place& place : places_) {
+      if (place.is_used && !place.is_loading && place.table == table) {
+        give_up(place);
+      }
+    }
+  }
+
+ private:
+  class Place final : public Waiter {
+   public:
+    HostOffset table;
+    bool is_used = false;
+    bool is_loading = false;
+    void resume(const Result<void>&) noexcept override { is_loading = false; }
+  };
+  void give_up(Place& place) noexcept {
+    if (std::exchange(place.is_used, false)) {
+      metadata_.l2.let_go(place.table);
+      --used_;
+    }
+  }
+
+  Metadata& metadata_;
+  std::array<Place, 8> places_;
+  std::size_t used_ = 0;
+};
+
 class Comparison {
  public:
   Comparison(Metadata& metadata, Tree from, Tree to, Ranges& ranges)
-      : metadata_(metadata), from_(std::move(from)), to_(std::move(to)), ranges_(ranges) {}
+      : metadata_(metadata),
+        from_(std::move(from)),
+        to_(std::move(to)),
+        ranges_(ranges),
+        read_ahead_(metadata) {}
 
   Result<void> run() {
     const Geometry& geometry = metadata_.geometry;
     table_ = VARVE_TRY(Buffer::allocate(geometry.cluster_bytes()));
     for (std::uint64_t slot = 0; slot < geometry.l1_entries_for(to_.size); ++slot) {
+      look_ahead(slot);
       VARVE_TRY(compare_slot(slot));
     }
     return ranges_.flush();
@@ -86,16 +157,37 @@ class Comparison {
                : L1Entry();
   }
 
-  Result<void> compare_slot(std::uint64_t slot) {
-    const L1Entry from = slot_of(from_, slot);
-    const L1Entry to = slot_of(to_, slot);
+  [[nodiscard]] bool is_compared(std::uint64_t slot) const noexcept {
     // Even one table shows more of a larger disk only where the smaller one ends inside it.
     const std::uint64_t begin = slot * metadata_.geometry.l2_coverage();
     const std::uint64_t end = begin + metadata_.geometry.l2_coverage();
     const bool ends_inside = from_.size < to_.size && from_.size > begin && from_.size < end;
-    if (from == to && !ends_inside) {
+    return ends_inside || slot_of(from_, slot) != slot_of(to_, slot);
+  }
+
+  // The tables of this slot and the next ones are on their way.
+  void look_ahead(std::uint64_t slot) noexcept {
+    const std::uint64_t slots = metadata_.geometry.l1_entries_for(to_.size);
+    for (ahead_ = std::max(ahead_, slot); ahead_ < slots && read_ahead_.has_room_for(2); ++ahead_) {
+      if (!is_compared(ahead_)) {
+        continue;
+      }
+      for (const Tree* tree : {&from_, &to_}) {
+        const L1Entry entry = slot_of(*tree, ahead_);
+        if (entry.is_allocated() &&
+            entry.validate(metadata_.geometry, tree->where + ahead_ * sizeof(std::uint64_t))) {
+          read_ahead_.load(entry.offset());
+        }
+      }
+    }
+  }
+
+  Result<void> compare_slot(std::uint64_t slot) {
+    if (!is_compared(slot)) {
       return {};
     }
+    const L1Entry from = slot_of(from_, slot);
+    const L1Entry to = slot_of(to_, slot);
     // A copy of one, so that loading the other may push it out of memory.
     VARVE_TRY(load_table(from_, slot, from));
     zero_or_copy(from);
@@ -104,7 +196,8 @@ class Comparison {
 
   void zero_or_copy(L1Entry entry) {
     if (entry.is_allocated()) {
-      copy_bytes(table_.bytes(), metadata_.l2.find(entry.offset())->bytes());
+      copy_bytes(table_.bytes(), metadata_.l2.find_quietly(entry.offset())->bytes());
+      read_ahead_.let_go(entry.offset());
     } else {
       zero_bytes(table_.bytes());
     }
@@ -121,7 +214,7 @@ class Comparison {
                         entry.offset().value(), metadata_.file->size());
     }
     VARVE_TRY(ask_until(metadata_, [&]() -> Answer<Nothing> {
-      if (metadata_.l2.find(entry.offset()) != nullptr) {
+      if (metadata_.l2.find_quietly(entry.offset()) != nullptr) {
         return Nothing();
       }
       return Need{Need::Kind::l2_table, entry.offset(), 0};
@@ -135,7 +228,8 @@ class Comparison {
     VARVE_TRY(load_table(to_, slot, to));
     Buffer to_table = VARVE_TRY(Buffer::allocate_zeroed(geometry.cluster_bytes()));
     if (to.is_allocated()) {
-      copy_bytes(to_table.bytes(), metadata_.l2.find(to.offset())->bytes());
+      copy_bytes(to_table.bytes(), metadata_.l2.find_quietly(to.offset())->bytes());
+      read_ahead_.let_go(to.offset());
     }
     const std::uint64_t base = slot * geometry.l2_coverage();
     for (std::uint64_t index = 0; index < geometry.l2_entries(); ++index) {
@@ -190,6 +284,8 @@ class Comparison {
   Tree from_;
   Tree to_;
   Ranges& ranges_;
+  ReadAhead read_ahead_;
+  std::uint64_t ahead_ = 0;  // Slots before it are on their way.
   Buffer table_;
 };
 

@@ -4,7 +4,10 @@
 #include <functional>
 
 #include <gtest/gtest.h>
+#include <varve/diff.h>
 
+#include "base/failure.h"
+#include "sim/faulty_storage.h"
 #include "snapshot/operation_ground.h"
 
 namespace varve::testing {
@@ -99,6 +102,94 @@ TEST_F(OperationTest, ADeletionIsVisibleBeforeAnyTableIsRead) {
       check(false);
     }
   }
+}
+
+// Goal: comparing disks reads each table that differs once, several at a time; a cache of two
+// tables does as well. Method: reads that were under way together.
+TEST_F(OperationTest, ADifferenceIsReadSeveralTablesAtATime) {
+  make_tables(32);
+  take("one");
+  for (std::uint64_t table = 0; table < 32; table += 2) {
+    write_at(table, std::byte{2});
+  }
+  reopen_traced();
+  const auto ranges = diff_snapshots(*image_, {0}, {});
+  VARVE_MUST(ranges);
+  ASSERT_EQ(ranges->size(), 16u);
+  EXPECT_EQ((*ranges)[15].start, 30 * kTableCovers);
+  EXPECT_EQ(trace_.count(StorageOperation::read, IoTag::l2), 32u);
+  std::vector<std::pair<std::uint64_t, int>> moments;
+  for (const sim::TraceEntry& entry : trace_.entries()) {
+    if (entry.tag == IoTag::l2) {
+      moments.emplace_back(entry.submitted, 1);
+      moments.emplace_back(entry.completed, -1);
+    }
+  }
+  std::sort(moments.begin(), moments.end());
+  int under_way = 0;
+  int most = 0;
+  for (const auto& [moment, change] : moments) {
+    under_way += change;
+    most = std::max(most, under_way);
+  }
+  EXPECT_EQ(most, 8);
+  open_with([](std::unique_ptr<Storage> storage) { return storage; });
+  const auto with_two = diff_snapshots(*image_, {0}, {});
+  VARVE_MUST(with_two);
+  EXPECT_EQ(with_two->size(), 16u);
+  check(false);
+}
+
+// Goal: a comparison that ends early leaves nothing under way and nothing kept in memory. Method: a
+// visitor that refuses, and a device that fails, at each range and read.
+TEST_F(OperationTest, AComparisonMayEndAnywhere) {
+  make_tables(12);
+  take("one");
+  for (std::uint64_t table = 0; table < 12; table += 2) {
+    write_at(table, std::byte{2});
+  }
+  sim::FaultPlan plan;
+  VARVE_MUST(image_->close());
+  image_.reset();
+  OpenOptions options;
+  options.writable = true;
+  options.l2_cache_bytes = 16 * kClusterBytes;
+  auto opened = Image::open(std::make_unique<sim::FaultyStorage>(
+                                std::make_unique<sim::SimStorage>(*engine_, disk_), plan),
+                            "/lab", options);
+  VARVE_MUST(opened);
+  image_ = std::move(*opened);
+  for (std::uint64_t i = 0; i < 6; ++i) {
+    std::uint64_t told = 0;
+    const Result<void> stopped =
+        for_each_difference(*image_, {0}, {}, [&](const DiffRange&) -> Result<void> {
+          return told++ == i ? Result<void>(failure(ErrorCode::cancelled, "enough"))
+                             : Result<void>();
+        });
+    EXPECT_EQ(stopped.error().code, ErrorCode::cancelled);
+  }
+  unsigned failures = 0;
+  const auto whole = [&] { return diff_snapshots(*image_, {0}, {}); };
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    plan.lift();
+    sim::FaultRule rule;
+    rule.tag = IoTag::l2;
+    rule.nth = i;
+    rule.from_then_on = true;
+    plan.add(rule);
+    const auto found = whole();
+    EXPECT_TRUE(found.has_value() || found.error().code == ErrorCode::io);
+    failures += found ? 0 : 1;
+  }
+  EXPECT_GT(failures, 0u);
+  plan.lift();
+  for (unsigned table = 0; table < 12; ++table) {  // All of the cache is there for everybody.
+    write_at(table, std::byte{3});
+  }
+  const auto ranges = whole();
+  VARVE_MUST(ranges);
+  EXPECT_EQ(ranges->size(), 12u);
+  check(false);
 }
 
 }  // namespace
