@@ -193,7 +193,8 @@ TEST_F(OwnVerbs, CheckRepairsWhatRescueNeedNot) {
   EXPECT_NE(repaired.errors.find("Rebuilt the refcount table"), std::string::npos);
   const Outcome rescued = run_varve(
       poke +
-      "$VARVE rescue a.qcow2 whole.qcow2; echo $?; $VARVE compare -q whole.qcow2 before; "
+      "$QEMU convert -O raw a.qcow2 before; $VARVE rescue a.qcow2 whole.qcow2; echo $?; $VARVE "
+      "compare -q whole.qcow2 before; "
       "echo $?; l=$((0x$(od -An -tx1 -j40 -N8 a.qcow2 | tr -d ' '))); poke 0 broken; poke "
       "23 x; $VARVE rescue a.qcow2 out.qcow2; echo $?; $VARVE rescue --cluster-size 64k "
       "--l1-offset $l -O raw a.qcow2 out.raw >/dev/null; echo $?; cmp out.raw before; echo "
