@@ -92,9 +92,14 @@ class Copy : public ::testing::Test {
 };
 
 TEST_F(Copy, EveryCombinationOfOptionsCopiesTheDisk) {
+  std::uint64_t pair = 0;
   for (const Format from : {Format::raw, Format::qcow2}) {
     for (const Format to : {Format::raw, Format::qcow2}) {
-      for (int variant = 0; variant < 12; ++variant) {
+      ++pair;
+      for (unsigned variant = 0; variant < 12; ++variant) {
+        if (!sim::is_in_share(pair + variant)) {
+          continue;
+        }
         const std::uint32_t cluster = 512u << random_.next() % 9;
         auto source = make(from, kDisk, 4096);
         auto target = make(to, kDisk, cluster);

@@ -67,4 +67,11 @@ std::vector<T> share_of(const std::vector<T>& all, const char* name) {
   return share;
 }
 
+// Whether a combination takes part, given the sum of its values' places: one of VARVE_CASE_SHARE
+// does (all, unless it is set), dealt so that every value meets some of the others.
+inline bool is_in_share(std::uint64_t places) noexcept {
+  const std::uint64_t parts = environment_number("VARVE_CASE_SHARE", 1);
+  return parts <= 1 || places % parts == (seed_from_environment() - 1) % parts;
+}
+
 }  // namespace varve::sim
