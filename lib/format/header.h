@@ -10,6 +10,7 @@
 
 #include <varve/image.h>
 #include <varve/result.h>
+#include <varve/uuid.h>
 
 #include "base/bytes.h"
 #include "base/units.h"
@@ -59,6 +60,9 @@ inline constexpr std::uint32_t kExtensionFeatureNames = 0x6803f857;
 inline constexpr std::uint32_t kExtensionBitmaps = 0x23852875;
 inline constexpr std::uint32_t kExtensionEncryption = 0x0537be77;
 inline constexpr std::uint32_t kExtensionDataFile = 0x44415441;
+// Varve's own ("VrvU"): the image's UUID, 16 bytes. Other programs preserve it as they do
+// everything they do not know.
+inline constexpr std::uint32_t kExtensionImageUuid = 0x56727655;
 
 // The fixed part as it stands on disk; v2 images have the first 72 bytes, v3 at least 104.
 struct RawHeader {
@@ -185,6 +189,8 @@ struct Header {
   [[nodiscard]] std::optional<std::string> data_file_name() const;
   [[nodiscard]] std::optional<BitmapsExtension> bitmaps() const noexcept;
   [[nodiscard]] std::vector<FeatureName> feature_names() const;
+  // The image's UUID; null without the extension, or where it is not one UUID long.
+  [[nodiscard]] Uuid image_uuid() const noexcept;
 
   // How many bytes of the file parse needs: the size of cluster 0. Checks magic, version and
   // cluster_bits only. `prefix` is the file's first 104 bytes or more. Errors: corrupt, unsupported
@@ -206,6 +212,7 @@ struct Header {
 
   // Feature-name table for the features we know, as QEMU writes it.
   [[nodiscard]] static HeaderExtension known_feature_names();
+  [[nodiscard]] static HeaderExtension image_uuid_extension(const Uuid& uuid);
 };
 
 }  // namespace varve

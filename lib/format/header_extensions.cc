@@ -268,6 +268,25 @@ std::vector<FeatureName> Header::feature_names() const {
   return extension == nullptr ? std::vector<FeatureName>() : decode_feature_names(extension->data);
 }
 
+Uuid Header::image_uuid() const noexcept {
+  Uuid uuid;
+  const HeaderExtension* extension = find(*this, kExtensionImageUuid);
+  if (extension != nullptr && extension->data.size() == uuid.bytes.size()) {
+    std::transform(extension->data.begin(), extension->data.end(), uuid.bytes.begin(),
+                   [](std::byte byte) { return std::to_integer<std::uint8_t>(byte); });
+  }
+  return uuid;
+}
+
+HeaderExtension Header::image_uuid_extension(const Uuid& uuid) {
+  HeaderExtension extension;
+  extension.type = kExtensionImageUuid;
+  extension.data.resize(uuid.bytes.size());
+  std::transform(uuid.bytes.begin(), uuid.bytes.end(), extension.data.begin(),
+                 [](std::uint8_t byte) { return static_cast<std::byte>(byte); });
+  return extension;
+}
+
 HeaderExtension Header::known_feature_names() {
   HeaderExtension extension;
   extension.type = kExtensionFeatureNames;

@@ -3,6 +3,7 @@
 #include <new>
 
 #include <varve/create.h>
+#include <varve/uuid.h>
 
 #include "base/buffer.h"
 #include "base/failure.h"
@@ -175,14 +176,21 @@ Header make_header(const CreateOptions& options, const Layout& layout, std::uint
   if (options.version >= 3) {
     header.extensions.push_back(Header::known_feature_names());
   }
+  header.extensions.push_back(Header::image_uuid_extension(Uuid::make_random()));
   return header;
 }
 
-Header without_feature_names(Header header) {
-  std::erase_if(header.extensions, [](const HeaderExtension& extension) {
-    return extension.type == kExtensionFeatureNames;
-  });
-  return header;
+// Small clusters may have no room for all of it. What an image can do without goes first: its UUID,
+// which its snapshots tell as well, then the feature names, which only help readers that lack one.
+Result<void> serialise_what_fits(Header header, Bytes cluster0) {
+  for (const std::uint32_t spare : {kExtensionImageUuid, kExtensionFeatureNames}) {
+    if (header.serialise(cluster0)) {
+      return {};
+    }
+    std::erase_if(header.extensions,
+                  [spare](const HeaderExtension& extension) { return extension.type == spare; });
+  }
+  return header.serialise(cluster0);
 }
 
 // Tables first, then, behind a barrier, the header: a crash leaves no image or a whole one.
@@ -221,12 +229,7 @@ Result<void> write_qcow2(Storage& storage, const CreateOptions& options, std::ui
   VARVE_TRY(batch.flush(storage));
   VARVE_TRY(batch.run());
   Buffer header = VARVE_TRY(Buffer::allocate_zeroed(cluster_bytes));
-  const Header content = make_header(options, layout, size);
-  if (!content.serialise(header.bytes())) {
-    // Small clusters may have no room for the feature names: they only help readers that lack a
-    // feature.
-    VARVE_TRY(without_feature_names(content).serialise(header.bytes()));
-  }
+  VARVE_TRY(serialise_what_fits(make_header(options, layout, size), header.bytes()));
   VARVE_TRY(batch.write(storage, IoTag::header, HostOffset(0), header.bytes()));
   VARVE_TRY(batch.run());
   VARVE_TRY(batch.flush(storage));

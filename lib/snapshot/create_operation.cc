@@ -26,6 +26,7 @@ Result<void> CreateOperation::take_up() {
     return error;
   }
   NewSnapshot made = describe_new(table, wishes_);
+  made.facts.image = image_uuid_of(metadata().header, table);
   if (place_) {
     join_group(*place_, made.facts);
   }

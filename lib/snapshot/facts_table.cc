@@ -77,7 +77,7 @@ std::size_t current_of(const SnapshotTable& table) {
   return current != kNoSnapshot && witness == witness_of(table) ? current : kNoSnapshot;
 }
 
-Uuid image_uuid_of(const SnapshotTable& table) {
+Uuid image_uuid_in(const SnapshotTable& table) {
   for (const SnapshotEntry& entry : table.entries) {
     const auto facts = facts_of(entry);
     if (facts && !facts->image.is_null()) {
@@ -85,6 +85,11 @@ Uuid image_uuid_of(const SnapshotTable& table) {
     }
   }
   return {};
+}
+
+Uuid image_uuid_of(const Header& header, const SnapshotTable& table) {
+  const Uuid told = image_uuid_in(table);
+  return told.is_null() ? header.image_uuid() : told;
 }
 
 std::size_t index_of(const SnapshotTable& table, const Uuid& uuid) {
@@ -109,7 +114,7 @@ Result<void> append_snapshot(SnapshotTable& table, SnapshotEntry entry, Snapshot
     facts.parent = facts_of(table.entries[current])->uuid;
   }
   if (facts.image.is_null()) {
-    facts.image = image_uuid_of(table);
+    facts.image = image_uuid_in(table);
   }
   if (facts.image.is_null()) {
     facts.image = Uuid::make_random();
@@ -125,7 +130,7 @@ Result<void> make_current(SnapshotTable& table, std::size_t index) {
   if (is_markable && !facts_of(chosen)) {
     SnapshotFacts adopted;
     adopted.uuid = Uuid::make_random();
-    adopted.image = image_uuid_of(table);
+    adopted.image = image_uuid_in(table);
     VARVE_TRY(set_facts(chosen, adopted));
   }
   const std::uint64_t witness = witness_of(table);

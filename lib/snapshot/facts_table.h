@@ -7,6 +7,7 @@
 
 #include <varve/snapshot.h>
 
+#include "format/header.h"
 #include "format/snapshot_facts.h"
 #include "format/snapshot_table.h"
 
@@ -24,8 +25,11 @@ Result<void> set_facts(SnapshotEntry& entry, const SnapshotFacts& facts);
 
 // The snapshot the disk stands on, or kNoSnapshot when that is none or not known.
 [[nodiscard]] std::size_t current_of(const SnapshotTable& table);
-// The UUID the image goes by in its snapshots' facts; null: it has none yet.
-[[nodiscard]] Uuid image_uuid_of(const SnapshotTable& table);
+// The UUID the image goes by in its snapshots' facts; null: they tell none.
+[[nodiscard]] Uuid image_uuid_in(const SnapshotTable& table);
+// The same, else the one in the header, which copies of one file share until a group tells them
+// apart. Null: it has none yet.
+[[nodiscard]] Uuid image_uuid_of(const Header& header, const SnapshotTable& table);
 // The entry with this UUID. kNoSnapshot: none, or several.
 [[nodiscard]] std::size_t index_of(const SnapshotTable& table, const Uuid& uuid);
 

@@ -102,7 +102,7 @@ class Settling {
   [[nodiscard]] bool may_have_been_deleted(const FoundGroup& group) const {
     const Uuid& first = group.leader().members.front();
     for (const Qcow2Image* core : cores_) {
-      const Uuid uuid = image_uuid_of(core->metadata().snapshots);
+      const Uuid uuid = image_uuid_in(core->metadata().snapshots);
       if (uuid.is_null() || uuid == first) {
         return true;
       }

@@ -52,7 +52,7 @@ class GroupCreation {
   [[nodiscard]] std::vector<Uuid> members() const {
     std::vector<Uuid> uuids;
     for (const Qcow2Image* core : cores_) {
-      const Uuid uuid = image_uuid_of(core->metadata().snapshots);
+      const Uuid uuid = image_uuid_of(core->metadata().header, core->metadata().snapshots);
       const bool is_taken =
           uuid.is_null() || std::find(uuids.begin(), uuids.end(), uuid) != uuids.end();
       uuids.push_back(is_taken ? Uuid::make_random() : uuid);

@@ -87,7 +87,7 @@ Result<Lineage> snapshot_lineage(const Image& image) noexcept {
         lineage.last_applied = i;
       }
     }
-    lineage.image = image_uuid_of(table);
+    lineage.image = image_uuid_of(core->metadata().header, table);
     return lineage;
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot allocate the lineage");

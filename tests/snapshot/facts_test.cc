@@ -286,6 +286,30 @@ TEST_F(SnapshotFactsTest, TheLargestRecordOpensInQemu) {
   EXPECT_EQ(list().at(0).settings, options.settings);
 }
 
+// An image of Varve's has its UUID from its creation on, whatever QEMU does to the header.
+TEST_F(SnapshotFactsTest, AnImageIsNamedInItsHeader) {
+  VARVE_NEED_QEMU_TOOLS();
+  make(options_of(1 << 20));
+  const Uuid uuid = lineage().image;
+  ASSERT_FALSE(uuid.is_null());
+  by_qemu("qemu-img amend -o lazy_refcounts=on image.qcow2 && qemu-img snapshot -c q image.qcow2");
+  take("a");
+  EXPECT_EQ(lineage().image, uuid);
+  EXPECT_EQ(facts_of(metadata().snapshots.entries.back())->image, uuid);
+  remove("a");
+  EXPECT_EQ(lineage().image, uuid);
+}
+
+// A cluster 0 of 512 bytes has no room for it: the facts alone tell the UUID.
+TEST_F(SnapshotFactsTest, AnImageWithoutRoomIsNamedByItsSnapshots) {
+  CreateOptions options = options_of(1 << 20);
+  options.cluster_bytes = 512;
+  make(options);
+  EXPECT_TRUE(lineage().image.is_null());
+  take("a");
+  EXPECT_FALSE(lineage().image.is_null());
+}
+
 // Facts of a later version are kept byte for byte by everything that writes the table.
 TEST_F(SnapshotFactsTest, PreservesWhatItDoesNotKnow) {
   make(options_of(1 << 20));
