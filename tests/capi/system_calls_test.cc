@@ -20,7 +20,7 @@
 #include "io/sandbox.h"
 #include "model/missing.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint64_t kDiskBytes = 4u << 20;
@@ -199,4 +199,4 @@ TEST(SystemCalls, EachStandsInTheListOnce) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -222,18 +222,18 @@ TEST_P(EachCodec, SurvivesGarbageAndFlippedBits) {
 // A compressed image made by QEMU, and where each guest cluster's L2 entry stands in it.
 class QemuImage {
  public:
-  QemuImage(const testing::TemporaryFolder& folder, const Memory& disk, Compression compression,
+  QemuImage(const test::TemporaryFolder& folder, const Memory& disk, Compression compression,
             std::size_t cluster_bytes)
       : path_(folder.file("disk.qcow2")) {
-    testing::write_bytes(folder.file("disk.raw"), disk);
+    test::write_bytes(folder.file("disk.raw"), disk);
     const std::string type = compression == Compression::zstd ? ",compression_type=zstd" : "";
     EXPECT_TRUE(folder.run("qemu-img convert -c -f raw -O qcow2 -o cluster_size=" +
                            std::to_string(cluster_bytes) + type + " disk.raw disk.qcow2"));
-    const Result<Header> header = Header::parse(testing::read_bytes(path_, 0, cluster_bytes));
+    const Result<Header> header = Header::parse(test::read_bytes(path_, 0, cluster_bytes));
     EXPECT_TRUE(header);
     header_ = *header;
     EXPECT_EQ(header_.compression, compression);
-    l1_ = testing::read_bytes(path_, header_.l1_offset.value(), header_.l1_entries * 8);
+    l1_ = test::read_bytes(path_, header_.l1_offset.value(), header_.l1_entries * 8);
   }
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] const Geometry& geometry() const { return header_.geometry; }
@@ -243,7 +243,7 @@ class QemuImage {
   }
   [[nodiscard]] L2Entry entry(GuestOffset guest) const {
     const HostOffset where = entry_offset(guest);
-    const L2Entry entry(load_be<std::uint64_t>(testing::read_bytes(path_, where.value(), 8), 0));
+    const L2Entry entry(load_be<std::uint64_t>(test::read_bytes(path_, where.value(), 8), 0));
     EXPECT_TRUE(entry.validate(geometry(), header_.version, false, where));
     return entry;
   }
@@ -256,7 +256,7 @@ class QemuImage {
 
 TEST_P(EachCodec, ReadsClustersThatQemuCompressed) {
   VARVE_NEED_QEMU_IMG();
-  const testing::TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const Memory disk = soft_bytes(std::max<std::size_t>(8 * cluster_bytes(), 65536), random_);
   const QemuImage image(folder, disk, std::get<0>(GetParam()), cluster_bytes());
   std::size_t compressed_clusters = 0;
@@ -267,7 +267,7 @@ TEST_P(EachCodec, ReadsClustersThatQemuCompressed) {
     }
     ++compressed_clusters;
     const CompressedExtent extent = entry.compressed_extent(image.geometry());
-    const Memory stream = testing::read_bytes(image.path(), extent.offset.value(), extent.length);
+    const Memory stream = test::read_bytes(image.path(), extent.offset.value(), extent.length);
     Memory found(cluster_bytes());
     ASSERT_TRUE(codec_->decompress(stream, found)) << at;
     ASSERT_TRUE(equal_bytes(found, ConstBytes(disk).subspan(at, cluster_bytes()))) << at;
@@ -278,7 +278,7 @@ TEST_P(EachCodec, ReadsClustersThatQemuCompressed) {
 // Puts streams of our own into QEMU's image, at odd places, and has QEMU read the disk.
 TEST_P(EachCodec, WritesClustersThatQemuReads) {
   VARVE_NEED_QEMU_IMG();
-  const testing::TemporaryFolder folder;
+  const test::TemporaryFolder folder;
   const Memory disk = soft_bytes(std::max<std::size_t>(8 * cluster_bytes(), 65536), random_);
   const QemuImage image(folder, disk, std::get<0>(GetParam()), cluster_bytes());
   std::uint64_t end = 64 * kMiB + 1;
@@ -291,9 +291,9 @@ TEST_P(EachCodec, WritesClustersThatQemuReads) {
     const CompressedExtent extent{HostOffset(end), stream.size()};
     Memory raw_entry(8);
     store_be(raw_entry, 0, L2Entry::compressed(image.geometry(), extent).raw());
-    testing::patch_bytes(image.path(), image.entry_offset(GuestOffset(at)).value(), raw_entry);
+    test::patch_bytes(image.path(), image.entry_offset(GuestOffset(at)).value(), raw_entry);
     stream.resize(stream.size() + 600, std::byte{0x77});  // What QEMU must not mind.
-    testing::patch_bytes(image.path(), end, stream);
+    test::patch_bytes(image.path(), end, stream);
     end += extent.length;
   }
   ASSERT_GT(end, 64 * kMiB + 1);

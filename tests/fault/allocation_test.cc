@@ -48,7 +48,7 @@ void* __wrap_aligned_alloc(std::size_t alignment, std::size_t size) {  // NOLINT
 namespace varve::model {
 namespace {
 
-constexpr std::uint64_t kRunsPerCase = 24;  // In an ordinary run.
+constexpr std::uint64_t kAllocationRuns = 24;  // In an ordinary run.
 
 class AllocationFailures : public testing::TestWithParam<ScenarioCase> {};
 
@@ -65,7 +65,7 @@ TEST_P(AllocationFailures, LeaveAWholeImage) {
   const std::uint64_t allocations = counts.allocations;
   ASSERT_GT(allocations, 10u) << "nothing was counted";
 
-  const std::uint64_t limit = sim::environment_number("VARVE_ALLOCATION_RUNS", kRunsPerCase);
+  const std::uint64_t limit = sim::environment_number("VARVE_ALLOCATION_RUNS", kAllocationRuns);
   std::uint64_t left = 2 * allocations;
   std::uint64_t wanted = limit == 0 ? left : std::min(limit, left);
   sim::Random choice(seed);

@@ -15,7 +15,7 @@
 #include "sim/allocation_faults.h"
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint64_t kRuns = 48;
@@ -160,4 +160,4 @@ TEST(CInterface, EveryAllocationFailsInTurn) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -17,7 +17,7 @@
 namespace varve::model {
 namespace {
 
-constexpr std::uint64_t kRunsPerCase = 32;  // In an ordinary run.
+constexpr std::uint64_t kFaultRuns = 32;  // In an ordinary run.
 
 struct Kind {
   const char* name;
@@ -59,7 +59,7 @@ TEST_P(Faults, LeaveAWholeImage) {
   ASSERT_EQ(run.run(nothing, {}, counts).value_or(""), "") << "already without a fault";
   const std::uint64_t requests = counts.requests;
 
-  const std::uint64_t limit = sim::environment_number("VARVE_FAULT_RUNS", kRunsPerCase);
+  const std::uint64_t limit = sim::environment_number("VARVE_FAULT_RUNS", kFaultRuns);
   std::uint64_t left = requests * kKindCount;
   std::uint64_t wanted = limit == 0 ? left : std::min(limit, left);
   sim::Random choice(seed);

@@ -86,14 +86,14 @@ std::int64_t __wrap__ZN5varve15run_system_callEiRKNS_10SystemCallE(  // NOLINT
 namespace varve::model {
 namespace {
 
-constexpr std::uint64_t kRunsPerCase = 30;  // In an ordinary run.
+constexpr std::uint64_t kTransferRuns = 30;  // In an ordinary run.
 
-struct Kind {
+struct TransferKind {
   const char* name;
   Trouble trouble;
   bool every_other;
 };
-constexpr Kind kKinds[] = {
+constexpr TransferKind kTransferKinds[] = {
     {"interrupted once", Trouble::interrupted, false},
     {"put off once", Trouble::put_off, false},
     {"in part once", Trouble::part, false},
@@ -161,12 +161,12 @@ TEST_P(Transfers, AreWholeWhateverTheCallsDo) {
   const std::uint64_t calls = plan.seen;
   ASSERT_GT(calls, 10u) << "nothing was counted";
 
-  const std::uint64_t limit = sim::environment_number("VARVE_TRANSFER_RUNS", kRunsPerCase);
-  std::uint64_t left = calls * std::size(kKinds);
+  const std::uint64_t limit = sim::environment_number("VARVE_TRANSFER_RUNS", kTransferRuns);
+  std::uint64_t left = calls * std::size(kTransferKinds);
   std::uint64_t wanted = limit == 0 ? left : std::min(limit, left);
   sim::Random choice(seed);
   for (std::uint64_t index = 0; index < calls; ++index) {
-    for (const Kind& kind : kKinds) {
+    for (const TransferKind& kind : kTransferKinds) {
       if (choice.below(left--) >= wanted) {
         continue;
       }

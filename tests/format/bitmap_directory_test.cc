@@ -14,8 +14,8 @@
 namespace varve {
 namespace {
 
-using testing::Memory;
-using testing::to_memory;
+using test::Memory;
+using test::to_memory;
 
 constexpr Geometry kGeometry{.cluster_bits = 16};
 constexpr HostOffset kDirectory{0x90000};

@@ -9,7 +9,7 @@
 
 #include "format/header.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 using Memory = std::vector<std::byte>;
 
@@ -61,4 +61,4 @@ inline Memory to_memory(std::string_view text) {
   return bytes;
 }
 
-}  // namespace varve::testing
+}  // namespace varve::test

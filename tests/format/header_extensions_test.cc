@@ -11,11 +11,11 @@
 namespace varve {
 namespace {
 
-using testing::good_header;
-using testing::Memory;
-using testing::serialised;
-using testing::set_field;
-using testing::to_memory;
+using test::good_header;
+using test::Memory;
+using test::serialised;
+using test::set_field;
+using test::to_memory;
 
 Corruption reason_of(const Header& header) {
   const Result<Header> parsed = Header::parse(serialised(header));

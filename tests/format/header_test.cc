@@ -14,11 +14,11 @@
 namespace varve {
 namespace {
 
-using testing::field_of;
-using testing::good_header;
-using testing::Memory;
-using testing::serialised;
-using testing::set_field;
+using test::field_of;
+using test::good_header;
+using test::Memory;
+using test::serialised;
+using test::set_field;
 
 // What parse says: the reason, or none for success; an `unsupported` counts as `otherwise`.
 struct Verdict {
@@ -181,7 +181,7 @@ TEST(Header, SurvivesRandomDamage) {
   sim::Random random(seed);
   Header header = good_header(3, 9);
   header.backing_name = "base.qcow2";
-  header.extensions.push_back({kExtensionBackingFormat, testing::to_memory("qcow2")});
+  header.extensions.push_back({kExtensionBackingFormat, test::to_memory("qcow2")});
   header.extensions.push_back({0x12345678, Memory(9, std::byte{7})});
   const Memory good = serialised(header);
   for (int round = 0; round < 20000; ++round) {

@@ -18,9 +18,9 @@
 namespace varve {
 namespace {
 
-using testing::Memory;
-using testing::read_bytes;
-using testing::TemporaryFolder;
+using test::Memory;
+using test::read_bytes;
+using test::TemporaryFolder;
 
 Memory header_cluster(const std::string& path) {
   const Result<std::uint64_t> needed = Header::bytes_needed(read_bytes(path, 0, 104));
@@ -90,7 +90,7 @@ TEST(QemuImages, HeadersAreWrittenAsQemuWritesThem) {
       const std::string path = folder.file("image");
       const Memory cluster = header_cluster(path);
       const Header header = header_of(path);
-      EXPECT_EQ(testing::serialised(header), cluster);
+      EXPECT_EQ(test::serialised(header), cluster);
       EXPECT_EQ(header.backing_name, option[1] == 'b' ? "base.qcow2" : "");
       EXPECT_EQ(header.backing_format().value_or(""), option[1] == 'b' ? "qcow2" : "");
       EXPECT_EQ(header.data_file_name().has_value(), header.has_data_file());
@@ -120,14 +120,14 @@ TEST(QemuImages, QemuReadsHeadersThatWereWrittenAgain) {
   ASSERT_TRUE(folder.run("qemu-img create -f qcow2 -b base -F qcow2 image"));
   const std::string path = folder.file("image");
   Header header = header_of(path);
-  header.extensions.push_back({0x76617276, testing::to_memory("unknown to QEMU")});
+  header.extensions.push_back({0x76617276, test::to_memory("unknown to QEMU")});
   header.unknown_header_fields = Memory(16);
   header.header_bytes = 128;
-  testing::patch_bytes(path, 0, testing::serialised(header));
+  test::patch_bytes(path, 0, test::serialised(header));
   EXPECT_TRUE(folder.run("qemu-img info image | grep -q 'backing file: base'"));
   EXPECT_TRUE(folder.run("qemu-img check image"));
   EXPECT_TRUE(folder.run("qemu-io -c 'write 0 64k' image"));
-  EXPECT_EQ(header_cluster(path), testing::serialised(header));
+  EXPECT_EQ(header_cluster(path), test::serialised(header));
 }
 
 TEST(QemuImages, SnapshotTablesAreWrittenAsQemuWritesThem) {
@@ -183,7 +183,7 @@ TEST(QemuImages, BitmapDirectoriesAreRead) {
   EXPECT_EQ(second.name, "second");
   EXPECT_EQ(second.flags, 0u);
   EXPECT_EQ(second.granularity_bits, 12);
-  EXPECT_EQ(testing::serialised(header), header_cluster(path));
+  EXPECT_EQ(test::serialised(header), header_cluster(path));
 }
 
 }  // namespace

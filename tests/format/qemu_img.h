@@ -11,7 +11,7 @@
 
 #include <gtest/gtest.h>
 
-namespace varve::testing {
+namespace varve::test {
 
 // A folder of this test's own, removed when the test ends.
 class TemporaryFolder {
@@ -70,7 +70,7 @@ inline void patch_bytes(const std::string& path, std::uint64_t offset,
 // Skips the test where QEMU is missing, unless the run says that it must be there.
 #define VARVE_NEED_QEMU_IMG()                         \
   do {                                                \
-    if (!::varve::testing::has_qemu_img()) {          \
+    if (!::varve::test::has_qemu_img()) {             \
       if (std::getenv("VARVE_REQUIRE") != nullptr) {  \
         FAIL() << "qemu-img is required and missing"; \
       }                                               \
@@ -78,4 +78,4 @@ inline void patch_bytes(const std::string& path, std::uint64_t offset,
     }                                                 \
   } while (false)
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -7,7 +7,7 @@
 #include "base/endian.h"
 #include "image/ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint32_t kCluster = 65536;
@@ -330,4 +330,4 @@ TEST(BackingOverride, ReplacesTheHeadersName) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

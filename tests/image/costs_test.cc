@@ -4,7 +4,7 @@
 #include "sim/sim_disk.h"
 #include "sim/trace_storage.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 // An image in memory whose requests are recorded and can be made to fail.
@@ -224,4 +224,4 @@ TEST(FailedWrite, IsToldAndTheImageGoesOn) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

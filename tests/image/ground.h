@@ -17,7 +17,7 @@
 #include "io/sandbox.h"
 #include "model/missing.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 enum class GroundKind : std::uint8_t { uring, uring_direct, threads, refused_uring, loop_device };
 
@@ -131,4 +131,4 @@ inline ByteVector read_all(Image& image) {
   return bytes;
 }
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -16,7 +16,7 @@
 #include "sim/random.h"
 #include "sim/sim_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 // More requests than anything done here may take; beyond it the storage fails, and the test.
@@ -414,4 +414,4 @@ TEST(EveryField, WithBitmapsEndsInAResultOrANamedError) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

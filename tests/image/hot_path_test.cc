@@ -6,7 +6,7 @@
 #include "sim/allocation_counter.h"
 #include "sim/trace_storage.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 std::uint64_t sum(const std::uint64_t (&counts)[kIoTagCount]) {
@@ -173,4 +173,4 @@ TEST(NoMemory, InARequestIsAnErrorAndTheImageGoesOn) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -9,7 +9,7 @@
 #include "sim/sim_disk.h"
 #include "sim/trace_storage.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint64_t kTiB = std::uint64_t{1} << 40;
@@ -149,4 +149,4 @@ TEST(HugeDisk, LargestOfEveryClusterSizeWorksAtItsEnds) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

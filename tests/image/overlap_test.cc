@@ -14,10 +14,10 @@
 #include "sim/faulty_storage.h"
 #include "sim/sim_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
-constexpr std::uint64_t kCluster = 4096;
+constexpr std::uint64_t kOverlapCluster = 4096;
 constexpr std::uint64_t kOffset = L2Entry::kOffsetMask;
 // The guest cluster whose entry is bent.
 constexpr std::uint64_t kBent = 3;
@@ -27,17 +27,17 @@ class OverlapTest : public ::testing::Test {
   OverlapTest() {
     CreateOptions options;
     options.size_bytes = 16 * kMiB;
-    options.cluster_bytes = kCluster;
+    options.cluster_bytes = kOverlapCluster;
     sim::SimStorage storage(*engine_, disk_);
     VARVE_EXPECT_OK(create_image_in(storage, nullptr, options));
     auto image = open(true);
-    VARVE_EXPECT_OK(image->write(0, pattern(8 * kCluster, 1)));
+    VARVE_EXPECT_OK(image->write(0, pattern(8 * kOverlapCluster, 1)));
     // A second table, which the active disk and the snapshot go on to share.
-    VARVE_EXPECT_OK(image->write(4 * kMiB, pattern(kCluster, 2)));
+    VARVE_EXPECT_OK(image->write(4 * kMiB, pattern(kOverlapCluster, 2)));
     SnapshotCreateOptions snapshot;
     snapshot.name = "kept";
     VARVE_EXPECT_OK(create_snapshot(*image, snapshot));
-    VARVE_EXPECT_OK(image->write(0, pattern(8 * kCluster, 3)));
+    VARVE_EXPECT_OK(image->write(0, pattern(8 * kOverlapCluster, 3)));
     VARVE_EXPECT_OK(image->close());
   }
 
@@ -87,23 +87,23 @@ class OverlapTest : public ::testing::Test {
   static constexpr Deed kDeeds[] = {Deed::write, Deed::write_part, Deed::write_zeroes,
                                     Deed::discard, Deed::compressed};
   static Result<void> commit(Image& image, Deed deed) {
-    const std::uint64_t offset = kBent * kCluster;
+    const std::uint64_t offset = kBent * kOverlapCluster;
     Result<void> done;
     switch (deed) {
       case Deed::write:
-        done = image.write(offset, pattern(kCluster, 9));
+        done = image.write(offset, pattern(kOverlapCluster, 9));
         break;
       case Deed::write_part:
         done = image.write(offset + 1000, pattern(10, 9));
         break;
       case Deed::write_zeroes:
-        done = image.write_zeroes(offset, kCluster, true);
+        done = image.write_zeroes(offset, kOverlapCluster, true);
         break;
       case Deed::discard:
-        done = image.discard(offset, kCluster);
+        done = image.discard(offset, kOverlapCluster);
         break;
       case Deed::compressed:
-        done = image.write_compressed(offset, pattern(kCluster, 9));
+        done = image.write_compressed(offset, pattern(kOverlapCluster, 9));
         break;
     }
     return done ? image.flush() : done;
@@ -128,7 +128,7 @@ TEST_F(OverlapTest, NoWriteLandsOnATableWhateverAnEntrySays) {
                      std::to_string(static_cast<int>(deed)));
         disk_.content = sim::SparseBytes(&sound);
         put(entry, table.offset | copied);
-        std::vector<std::byte> before(kCluster);
+        std::vector<std::byte> before(kOverlapCluster);
         disk_.content.read(table.offset, before);
         {
           const auto image = open(true);
@@ -136,16 +136,16 @@ TEST_F(OverlapTest, NoWriteLandsOnATableWhateverAnEntrySays) {
           ASSERT_FALSE(refused.has_value());
           EXPECT_EQ(refused.error().corruption, Corruption::cluster_overlaps_metadata)
               << describe(refused.error());
-          const Result<void> later = image->write(6 * kCluster, pattern(kCluster, 4));
+          const Result<void> later = image->write(6 * kOverlapCluster, pattern(kOverlapCluster, 4));
           ASSERT_FALSE(later.has_value());
           EXPECT_EQ(later.error().code, ErrorCode::poisoned);
-          ByteVector found(kCluster);
-          VARVE_EXPECT_OK(image->read(kCluster, found));
-          const ByteVector written = pattern(8 * kCluster, 3);
-          EXPECT_TRUE(std::equal(found.begin(), found.end(), written.begin() + kCluster));
+          ByteVector found(kOverlapCluster);
+          VARVE_EXPECT_OK(image->read(kOverlapCluster, found));
+          const ByteVector written = pattern(8 * kOverlapCluster, 3);
+          EXPECT_TRUE(std::equal(found.begin(), found.end(), written.begin() + kOverlapCluster));
           EXPECT_FALSE(image->close().has_value());
         }
-        std::vector<std::byte> after(kCluster);
+        std::vector<std::byte> after(kOverlapCluster);
         disk_.content.read(table.offset, after);
         EXPECT_TRUE(before == after) << "the table was overwritten";
         EXPECT_EQ(get(offsetof(RawHeader, incompatible_features)), kIncompatibleCorrupt);
@@ -153,7 +153,7 @@ TEST_F(OverlapTest, NoWriteLandsOnATableWhateverAnEntrySays) {
         ASSERT_FALSE(again.has_value());
         EXPECT_EQ(again.error().corruption, Corruption::corrupt_bit_set);
         const auto reader = open(false);
-        ByteVector found(kCluster);
+        ByteVector found(kOverlapCluster);
         VARVE_EXPECT_OK(reader->read(0, found));
         VARVE_EXPECT_OK(reader->close());
       }
@@ -202,7 +202,8 @@ TEST_F(OverlapTest, AFreeClusterThatBecomesATableIsOne) {
     ASSERT_NE(taken, 0u);
     if (is_bent) {
       ASSERT_EQ(taken, table) << "the same space is taken as before";
-      const Result<void> refused = image->write(kBent * kCluster, pattern(kCluster, 9));
+      const Result<void> refused =
+          image->write(kBent * kOverlapCluster, pattern(kOverlapCluster, 9));
       ASSERT_FALSE(refused.has_value());
       EXPECT_EQ(refused.error().corruption, Corruption::cluster_overlaps_metadata);
     }
@@ -227,7 +228,7 @@ TEST_F(OverlapTest, DeletingASnapshotFreesNoTable) {
             kIncompatibleCorrupt);
   const std::uint64_t block = get(get(offsetof(RawHeader, refcount_table_offset)));
   std::byte count[2];
-  disk_.content.read(block + l1 / kCluster * 2, Bytes(count));
+  disk_.content.read(block + l1 / kOverlapCluster * 2, Bytes(count));
   EXPECT_NE(load_be<std::uint16_t>(ConstBytes(count), 0), 0u);
 }
 
@@ -238,14 +239,14 @@ TEST_F(OverlapTest, AnImageWithoutDamageIsWrittenWithAllItsSnapshots) {
     SnapshotCreateOptions snapshot;
     snapshot.name = "s" + std::to_string(i);
     VARVE_EXPECT_OK(create_snapshot(*image, snapshot));
-    VARVE_EXPECT_OK(image->write((i % 9) * kCluster, pattern(kCluster, 5)));
+    VARVE_EXPECT_OK(image->write((i % 9) * kOverlapCluster, pattern(kOverlapCluster, 5)));
   }
   VARVE_EXPECT_OK(image->close());
   image = open(true);
-  VARVE_EXPECT_OK(image->write(0, pattern(9 * kCluster, 6)));
+  VARVE_EXPECT_OK(image->write(0, pattern(9 * kOverlapCluster, 6)));
   for (std::uint64_t i = 0; i < 40; i += 2) {
     VARVE_EXPECT_OK(delete_snapshot(*image, 1));
-    VARVE_EXPECT_OK(image->write((i % 9) * kMiB, pattern(kCluster, 7)));
+    VARVE_EXPECT_OK(image->write((i % 9) * kMiB, pattern(kOverlapCluster, 7)));
   }
   VARVE_EXPECT_OK(image->close());
   image = open(false);
@@ -268,10 +269,10 @@ TEST_F(OverlapTest, AnUnreadableTableOfASnapshotDoesNotKeepGuestsFromWriting) {
   rule.operation = StorageOperation::read;
   rule.from_then_on = true;
   plan.add(rule);
-  VARVE_EXPECT_OK((*image)->write(0, pattern(kCluster, 5)));
+  VARVE_EXPECT_OK((*image)->write(0, pattern(kOverlapCluster, 5)));
   EXPECT_GT(plan.hits(), 0u);
   VARVE_EXPECT_OK((*image)->close());
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -11,7 +11,7 @@
 #include "sim/sim_disk.h"
 #include "sim/trace_storage.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint32_t kCluster = 65536;
@@ -403,4 +403,4 @@ TEST(SharedClusters, OfAQemuSnapshotAreCopiedBeforeTheyChange) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -5,7 +5,7 @@
 #include "image/ground.h"
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class Requests : public ::testing::TestWithParam<GroundKind> {
@@ -274,4 +274,4 @@ TEST(CompressedRequests, MustBeWholeClusters) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -10,7 +10,7 @@
 
 #include "io/io_fixture.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 bool is_readable(int descriptor) {
@@ -358,4 +358,4 @@ INSTANTIATE_TEST_SUITE_P(Backends, EngineSuite,
                          });
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

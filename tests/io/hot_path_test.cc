@@ -7,7 +7,7 @@
 #include "io/io_fixture.h"
 #include "sim/allocation_counter.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 struct Case {
@@ -81,4 +81,4 @@ INSTANTIATE_TEST_SUITE_P(Files, HotPath,
                          [](const auto& parameter) { return std::string(parameter.param.name); });
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

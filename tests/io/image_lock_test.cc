@@ -12,7 +12,7 @@
 #include "io/io_fixture.h"
 #include "model/qemu_img.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 // A qemu-io that has an image open until it goes out of scope.
@@ -250,4 +250,4 @@ INSTANTIATE_TEST_SUITE_P(Versions, ImageLockWithQemu, ::testing::Values("", "10"
                          });
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -16,7 +16,7 @@
 
 #include "model/missing.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 using ByteVector = std::vector<std::byte>;
 
@@ -140,4 +140,4 @@ inline std::uint64_t test_seed() {
         << (varve_result.has_value() ? "" : describe(varve_result.error())); \
   } while (false)
 
-}  // namespace varve::testing
+}  // namespace varve::test

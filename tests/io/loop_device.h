@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-namespace varve::testing {
+namespace varve::test {
 
 // A loop device over a file, where there are any and we may make one.
 class LoopDevice {
@@ -59,4 +59,4 @@ class LoopDevice {
   std::string path_;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

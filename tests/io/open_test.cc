@@ -10,7 +10,7 @@
 #include "io/directory.h"
 #include "io/io_fixture.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class OpenFile : public ::testing::Test {
@@ -157,4 +157,4 @@ TEST_F(OpenFile, DirectoriesAreSyncedByAnyPath) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

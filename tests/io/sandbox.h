@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-namespace varve::testing {
+namespace varve::test {
 
 struct Denied {
   long number;
@@ -50,4 +50,4 @@ int run_in_sandbox(const std::vector<Denied>& calls, Body body) {
   return WEXITSTATUS(status);
 }
 
-}  // namespace varve::testing
+}  // namespace varve::test

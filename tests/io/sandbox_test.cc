@@ -6,7 +6,7 @@
 
 #include "io/io_fixture.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 #define EXPECT_IN_CHILD(condition) \
@@ -193,4 +193,4 @@ TEST(FailedWrite, CarriesTagOffsetAndErrno) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

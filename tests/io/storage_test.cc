@@ -12,7 +12,7 @@
 #include "io/io_fixture.h"
 #include "io/loop_device.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 struct Kind {
@@ -517,4 +517,4 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& parameter) { return std::string(parameter.param.name); });
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -11,7 +11,7 @@
 
 #include "io/io_fixture.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 // Moves what a call asks for, up to `limit` bytes, to and from a run of bytes.
@@ -250,4 +250,4 @@ TEST(Transfer, HugeRequestsAreCutToWhatOneCallMoves) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

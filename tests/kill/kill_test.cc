@@ -30,7 +30,7 @@
 #endif
 #endif
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 #ifdef VARVE_IS_SLOW
@@ -255,4 +255,4 @@ INSTANTIATE_TEST_SUITE_P(Cases, Kill, ::testing::ValuesIn(kCases),
                          [](const auto& parameter) { return std::string(parameter.param.name); });
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -17,7 +17,7 @@
 #include "base/assert.h"
 #include "model/stamp.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 inline constexpr std::uint64_t kKillSectorBytes = 512;
 inline constexpr std::size_t kKillSectors = 4096;  // The largest disk.
@@ -119,4 +119,4 @@ class SharedLogMemory {
   SharedLog* log_;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -16,7 +16,7 @@
 #include "kill/shared_log.h"
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 class KillWorker {
  public:
@@ -381,4 +381,4 @@ class KillWorker {
   bool is_cancelled_ = false;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -13,7 +13,7 @@
 #include "sim/trace_storage.h"
 #include "sim/worn_storage.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class CheckFaults : public ::testing::Test {
@@ -212,4 +212,4 @@ TEST_F(CheckFaults, SnapshotsWithOverlappingL1TablesCostNoMoreThanTheFile) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

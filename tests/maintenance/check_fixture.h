@@ -19,7 +19,7 @@
 #include "format/header.h"
 #include "format/qemu_img.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 class CheckTest : public ::testing::Test {
  protected:
@@ -181,4 +181,4 @@ class CheckTest : public ::testing::Test {
   std::uint64_t cluster_ = 4096;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -3,7 +3,7 @@
 #include "maintenance/check_fixture.h"
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint64_t kFarAway = std::uint64_t{1} << 40;
@@ -638,4 +638,4 @@ TEST_F(CheckTest, RandomDamageIsSurvived) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -11,7 +11,7 @@
 #include "maintenance/check_fixture.h"
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class InspectTest : public CheckTest {
@@ -232,4 +232,4 @@ TEST_F(InspectTest, CancelledBetweenTables) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

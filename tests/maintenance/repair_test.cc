@@ -12,7 +12,7 @@
 #include "sim/random.h"
 #include "sim/sim_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class RepairTest : public CheckTest {
@@ -542,4 +542,4 @@ TEST_F(RepairTest, APowerCutDuringARebuildLeavesNothingWorse) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -10,7 +10,7 @@
 #include "sim/random.h"
 #include "sim/sim_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint64_t kGuestBytes = 4 * kMiB;
@@ -288,4 +288,4 @@ TEST_F(RescueTest, NoiseEndsInAResult) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -2,7 +2,7 @@
 
 #include "meta/meta_fixture.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class ClusterStoreTest : public MetaTest {
@@ -215,4 +215,4 @@ TEST_F(ClusterStoreTest, RandomUseHandsNothingOutTwice) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -2,7 +2,7 @@
 
 #include "meta/meta_fixture.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class CommitTest : public MetaTest {
@@ -129,4 +129,4 @@ TEST_F(CommitTest, PoisonedMeansNoMoreWrites) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

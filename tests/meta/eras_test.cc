@@ -7,7 +7,7 @@
 
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 TEST(Eras, NothingInFlightDrainsAtOnce) {
@@ -87,4 +87,4 @@ TEST(Eras, RandomAgainstAModel) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

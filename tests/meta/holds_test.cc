@@ -8,7 +8,7 @@
 
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 struct Holder final : Waiter {
@@ -140,4 +140,4 @@ TEST(Holds, RandomAgainstTheRule) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -2,7 +2,7 @@
 
 #include "meta/meta_fixture.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class MapTest : public MetaTest {
@@ -123,4 +123,4 @@ TEST_F(MapTest, RunsOfSubclustersAgreeToo) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -15,7 +15,7 @@
 #include "sim/sim_disk.h"
 #include "sim/trace_storage.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 class MetaTest : public ::testing::Test {
  protected:
@@ -97,4 +97,4 @@ class MetaTest : public ::testing::Test {
   std::unique_ptr<Metadata> metadata_;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -4,7 +4,7 @@
 
 #include "meta/meta_fixture.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 // 512-byte clusters with 64-bit counts: 64 clusters per block, 64 blocks per table cluster.
@@ -114,4 +114,4 @@ TEST_F(RefcountGrowthTest, ADeviceWithoutRoomIsToldNotWritten) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -11,7 +11,7 @@
 #include "sim/random.h"
 #include "sim/sim_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint64_t kBytes = 512;
@@ -301,4 +301,4 @@ TEST_F(TableCacheTest, RandomUseKeepsWhatMustStay) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

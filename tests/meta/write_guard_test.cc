@@ -8,7 +8,7 @@
 #include "meta/meta_fixture.h"
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 using Kind = TablePlaces::Kind;
@@ -155,4 +155,4 @@ TEST_F(WriteGuardTest, WhatHeldATableHoldsDataOnceItIsFree) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

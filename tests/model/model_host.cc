@@ -87,7 +87,7 @@ class FileHost final : public ModelHost {
  private:
   GeometryCase geometry_;
   TemporaryFolder folder_;
-  testing::LoopDevice device_;
+  test::LoopDevice device_;
   std::string path_ = folder_.file("image.qcow2");
   std::unique_ptr<Engine> engine_;
   bool direct_;

@@ -99,7 +99,7 @@ std::vector<ModelOptions> model_cases() {
 
 // In a child process, as in a container that denies the system call.
 TEST(ModelWithoutIoUring, ImageIsADisk) {
-  const int answer = testing::run_in_sandbox({{SYS_io_uring_setup, EPERM}}, [] {
+  const int answer = test::run_in_sandbox({{SYS_io_uring_setup, EPERM}}, [] {
     bool is_good = !Engine::create({.backend = AioBackend::io_uring});
     for (ModelOptions options : model_cases()) {
       options = options_of(options, kRefusedShare);

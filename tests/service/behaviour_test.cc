@@ -7,7 +7,7 @@
 
 #include "service/world.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class Behaviour : public ::testing::TestWithParam<bool> {
@@ -368,4 +368,4 @@ TEST_P(Behaviour, DefinitionsAreChecked) {
 INSTANTIATE_TEST_SUITE_P(Modes, Behaviour, ::testing::Bool(), kNameMode);
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

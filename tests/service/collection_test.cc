@@ -4,7 +4,7 @@
 
 #include "service/world.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class Collections : public ::testing::TestWithParam<bool> {
@@ -212,4 +212,4 @@ TEST_P(Collections, MembersComeAndGo) {
 INSTANTIATE_TEST_SUITE_P(Modes, Collections, ::testing::Bool(), kNameMode);
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

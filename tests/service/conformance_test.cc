@@ -4,7 +4,7 @@
 
 #include "service/world.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class Conformance : public ::testing::TestWithParam<bool> {
@@ -503,4 +503,4 @@ INSTANTIATE_TEST_SUITE_P(Modes, Conformance, ::testing::Bool(), kNameMode);
 INSTANTIATE_TEST_SUITE_P(Modes, Failing, ::testing::Bool(), kNameMode);
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -9,7 +9,7 @@
 #include "service/world.h"
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class Fault : public ::testing::TestWithParam<bool> {
@@ -148,4 +148,4 @@ TEST_P(Fault, SomeIosOfACollectionSnapshotFailOnce) {
 INSTANTIATE_TEST_SUITE_P(Modes, Fault, ::testing::Bool(), kNameMode);
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

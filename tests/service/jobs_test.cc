@@ -7,7 +7,7 @@
 
 #include "service/world.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 // What a client concludes; `waiting` means that it looks again.
@@ -304,4 +304,4 @@ TEST(Services, OptionsAreChecked) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

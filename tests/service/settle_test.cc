@@ -6,7 +6,7 @@
 #include "service/stored_settings.h"
 #include "service/world.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class Settle : public ::testing::TestWithParam<bool> {
@@ -102,4 +102,4 @@ TEST_P(Settle, CommittedApplyStays) {
 INSTANTIATE_TEST_SUITE_P(Modes, Settle, ::testing::Bool(), kNameMode);
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

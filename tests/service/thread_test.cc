@@ -6,7 +6,7 @@
 
 #include "service/world.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class OwnThread : public ::testing::TestWithParam<bool> {
@@ -146,4 +146,4 @@ TEST_P(OwnThread, TakesNoOpenImages) {
 INSTANTIATE_TEST_SUITE_P(Modes, OwnThread, ::testing::Bool(), kNameMode);
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

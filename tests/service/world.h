@@ -20,7 +20,7 @@
 #include "sim/faulty_storage.h"
 #include "sim/sim_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 inline Uuid uuid_of(unsigned number) {
   Uuid uuid;
@@ -424,4 +424,4 @@ inline const auto kNameMode = [](const ::testing::TestParamInfo<bool>& info) {
   return info.param ? "Synchronous" : "Asynchronous";
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -20,7 +20,7 @@
 #define VARVE_COUNT_MALLOC 1
 #endif
 
-namespace varve::testing {
+namespace varve::test {
 
 inline std::atomic<std::uint64_t> allocation_count = 0;
 // Allocations still granted before the next one fails; negative: all are.
@@ -35,7 +35,7 @@ inline bool is_granted() {
   return allocations_left.fetch_sub(1, std::memory_order_relaxed) != 0;
 }
 
-}  // namespace varve::testing
+}  // namespace varve::test
 
 #if VARVE_COUNT_MALLOC
 // glibc's own entry points stand behind the ones replaced here.
@@ -44,27 +44,26 @@ void* __libc_malloc(std::size_t size);                           // NOLINT
 void* __libc_calloc(std::size_t count, std::size_t size);        // NOLINT
 void* __libc_memalign(std::size_t alignment, std::size_t size);  // NOLINT
 void* malloc(std::size_t size) {
-  return varve::testing::is_granted() ? __libc_malloc(size) : nullptr;
+  return varve::test::is_granted() ? __libc_malloc(size) : nullptr;
 }
 void* calloc(std::size_t count, std::size_t size) {
-  return varve::testing::is_granted() ? __libc_calloc(count, size) : nullptr;
+  return varve::test::is_granted() ? __libc_calloc(count, size) : nullptr;
 }
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
-  return varve::testing::is_granted() ? __libc_memalign(alignment, size) : nullptr;
+  return varve::test::is_granted() ? __libc_memalign(alignment, size) : nullptr;
 }
 }
 #else
 // Sanitizers own malloc: here only C++ allocations are counted.
 // GCC takes a pair of which it inlines only one for a mismatch.
 [[gnu::noinline]] void* operator new(std::size_t size) {
-  if (void* memory = varve::testing::is_granted() ? std::malloc(size) : nullptr;
-      memory != nullptr) {
+  if (void* memory = varve::test::is_granted() ? std::malloc(size) : nullptr; memory != nullptr) {
     return memory;
   }
   throw std::bad_alloc();
 }
 [[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  return varve::testing::is_granted() ? std::malloc(size) : nullptr;
+  return varve::test::is_granted() ? std::malloc(size) : nullptr;
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept {  // tidy: allow raw-new: its own
   std::free(memory);

@@ -7,24 +7,24 @@
 
 #include "snapshot/operation_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint64_t kSmallCluster = 512;
-constexpr std::uint64_t kDiskBytes = 96 * kKiB;
+constexpr std::uint64_t kCopiedDiskBytes = 96 * kKiB;
 constexpr std::uint64_t kTableBytes = 32 * kKiB;  // What one maps.
 
 class CopiedTest : public OperationTest {
  protected:
   void prepare() {
-    CreateOptions options = options_of(kDiskBytes, kSmallCluster);
+    CreateOptions options = options_of(kCopiedDiskBytes, kSmallCluster);
     options.refcount_bits = 64;
     make(options);
-    VARVE_MUST(image_->write(0, ByteVector(kDiskBytes, std::byte{1})));
+    VARVE_MUST(image_->write(0, ByteVector(kCopiedDiskBytes, std::byte{1})));
     // Every table is copied away from what it maps: its own count lies in a block that is come to
     // last.
     take("old");
-    for (std::uint64_t end = kTableBytes; end <= kDiskBytes; end += kTableBytes) {
+    for (std::uint64_t end = kTableBytes; end <= kCopiedDiskBytes; end += kTableBytes) {
       VARVE_MUST(image_->write(end - kSmallCluster, ByteVector(kSmallCluster, std::byte{1})));
     }
     VARVE_MUST(image_->flush());
@@ -77,4 +77,4 @@ TEST_F(CopiedTest, ACopyMadeWhileACreationIsUndoneLosesNoFlag) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

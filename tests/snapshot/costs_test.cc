@@ -10,7 +10,7 @@
 #include "sim/faulty_storage.h"
 #include "snapshot/operation_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 // Goal: the number of barriers does not follow the size, and creation needs fewer than six. Method:
@@ -194,4 +194,4 @@ TEST_F(OperationTest, AComparisonMayEndAnywhere) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -10,7 +10,7 @@
 #include "sim/faulty_storage.h"
 #include "snapshot/operation_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::byte kOld{2};   // The disk ...
@@ -218,4 +218,4 @@ TEST_F(DeviceFailure, BehindThePublicationOfADeletionCostsNothingElse) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

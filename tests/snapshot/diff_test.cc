@@ -7,7 +7,7 @@
 #include "sim/random.h"
 #include "snapshot/snapshot_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 class MemorySink final : public StreamSink {
@@ -248,4 +248,4 @@ TEST_F(DiffTest, DamagedStreamsAreRefused) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -7,7 +7,7 @@
 #include "snapshot/facts_table.h"
 #include "snapshot/snapshot_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 SnapshotFacts example() {
@@ -356,4 +356,4 @@ TEST_F(SnapshotFactsTest, CutsCirclesAndSharedNames) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

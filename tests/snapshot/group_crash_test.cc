@@ -15,7 +15,7 @@
 #include "snapshot/guest_chain.h"
 #include "snapshot/snapshot_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::size_t kImages = 2;
@@ -236,4 +236,4 @@ TEST_F(GroupCrash, CutsLeaveTheGroupOrNothing) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -12,7 +12,7 @@
 #include "sim/faulty_storage.h"
 #include "snapshot/snapshot_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::size_t kImages = 3;
@@ -347,4 +347,4 @@ TEST_F(GroupTest, DeleteIsAllOrNothing) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -6,11 +6,11 @@
 #include "sim/faulty_storage.h"
 #include "snapshot/operation_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
-constexpr std::uint64_t kTables = 3;
-constexpr std::uint64_t kDiskBytes = kTables * kTableCovers;
+constexpr std::uint64_t kGrownTables = 3;
+constexpr std::uint64_t kDiskBytes = kGrownTables * kTableCovers;
 // Stays in the last L2 table; needs a new L1.
 constexpr std::uint64_t kSmallGrowth = 4 * kClusterBytes;
 constexpr std::uint64_t kLargeGrowth = 700 * kTableCovers;
@@ -24,7 +24,7 @@ class GrowTest : public OperationTest {
     open_with([](std::unique_ptr<Storage> storage) { return storage; });
   }
   void write_ones() {
-    for (std::uint64_t table = 0; table < kTables; ++table) {
+    for (std::uint64_t table = 0; table < kGrownTables; ++table) {
       write_at(table, std::byte{1});
     }
     const ByteVector last(512, std::byte{1});
@@ -35,7 +35,7 @@ class GrowTest : public OperationTest {
   static void expect_disk(Image& image, std::byte written, std::uint64_t end, std::uint64_t size) {
     ASSERT_EQ(image.size(), size);
     ByteVector bytes(kClusterBytes);
-    for (std::uint64_t table = 0; table < kTables; ++table) {
+    for (std::uint64_t table = 0; table < kGrownTables; ++table) {
       VARVE_MUST(image.read(table * kTableCovers, bytes));
       ASSERT_EQ(bytes, ByteVector(kClusterBytes, written)) << "table " << table;
     }
@@ -58,7 +58,7 @@ class GrowTest : public OperationTest {
   }
   // The guest writes 2s where 1s were.
   void write_twos(std::uint64_t end) {
-    for (std::uint64_t table = 0; table < kTables; ++table) {
+    for (std::uint64_t table = 0; table < kGrownTables; ++table) {
       write_at(table, std::byte{2});
     }
     const ByteVector last(512, std::byte{2});
@@ -336,4 +336,4 @@ TEST_F(GrowTest, AClosedImageDoesNotGrow) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -13,7 +13,7 @@
 #include "io/io_fixture.h"
 #include "sim/crash_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 class GuestChain {
  public:
@@ -169,4 +169,4 @@ class GuestChain {
   bool is_running_ = false;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

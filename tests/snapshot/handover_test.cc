@@ -14,10 +14,10 @@
 #include "sim/faulty_storage.h"
 #include "sim/sim_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
-constexpr std::uint64_t kDiskBytes = 4u << 20;
+constexpr std::uint64_t kMovedDiskBytes = 4u << 20;
 
 // One guest request and what became of it.
 struct Guest : BlockRequest {
@@ -50,7 +50,7 @@ class HandoverTest : public ::testing::Test {
     VARVE_ASSERT_OK(engine);
     engine_ = std::move(*engine);
     CreateOptions create;
-    create.size_bytes = kDiskBytes;
+    create.size_bytes = kMovedDiskBytes;
     VARVE_ASSERT_OK(create_image(*engine_, path_, create));
     open_.writable = true;
     image_ = open(open_);
@@ -95,7 +95,7 @@ TEST_F(HandoverTest, PausedRequestsWaitAndBlockingOnesAreRefused) {
   ByteVector byte(1);
   for (const Result<void>& refused :
        {image_->read(0, byte), image_->write(0, byte), image_->flush(), image_->discard(0, 1),
-        image_->grow(2 * kDiskBytes)}) {
+        image_->grow(2 * kMovedDiskBytes)}) {
     ASSERT_FALSE(refused.has_value());
     EXPECT_EQ(refused.error().code, ErrorCode::busy);
   }
@@ -143,7 +143,7 @@ TEST_F(HandoverTest, WhatSomebodyElseDidIsThereAfterwards) {
     expect_clean(*target);
     VARVE_EXPECT_OK(create_snapshot(*target, {}));
     VARVE_EXPECT_OK(target->write(0, theirs));
-    VARVE_EXPECT_OK(target->grow(2 * kDiskBytes));
+    VARVE_EXPECT_OK(target->grow(2 * kMovedDiskBytes));
     const Result<void> early = image_->reacquire();
     ASSERT_FALSE(early.has_value());
     EXPECT_EQ(early.error().code, ErrorCode::busy);
@@ -156,7 +156,7 @@ TEST_F(HandoverTest, WhatSomebodyElseDidIsThereAfterwards) {
   image_->drain();
   ASSERT_TRUE(waiting.outcome.has_value());
   VARVE_EXPECT_OK(*waiting.outcome);
-  EXPECT_EQ(image_->size(), 2 * kDiskBytes);
+  EXPECT_EQ(image_->size(), 2 * kMovedDiskBytes);
   EXPECT_EQ(image_->statistics().io.writes[static_cast<int>(IoTag::guest_data)], writes + 1);
   expect_holds(*image_, 0, theirs);
   expect_holds(*image_, 3'000'000, later);
@@ -192,7 +192,7 @@ TEST_F(HandoverTest, ChangesOfAReleasedImageAreRefused) {
   EXPECT_EQ(create_snapshot(*image_, {}).error().code, ErrorCode::read_only);
   EXPECT_EQ(delete_snapshot(*image_, 0).error().code, ErrorCode::read_only);
   EXPECT_EQ(StateWriter::create(*image_).error().code, ErrorCode::read_only);
-  EXPECT_EQ(image_->grow(2 * kDiskBytes).error().code, ErrorCode::busy);
+  EXPECT_EQ(image_->grow(2 * kMovedDiskBytes).error().code, ErrorCode::busy);
   ByteVector bytes(512);
   Guest waiting(BlockOperation::read, 0, bytes);
   image_->submit(waiting);
@@ -231,7 +231,7 @@ TEST_F(HandoverTest, NothingIsReleasedUnderAnOperationASnapshotOrAState) {
 TEST_F(HandoverTest, AnotherImageInItsPlaceIsRefused) {
   VARVE_EXPECT_OK(image_->release());
   CreateOptions other;
-  other.size_bytes = kDiskBytes;
+  other.size_bytes = kMovedDiskBytes;
   other.cluster_bytes = 4096;
   {
     auto file = open_file(*engine_, path_, {.writable = true});
@@ -251,7 +251,7 @@ TEST_F(HandoverTest, ChainsAndRawImagesAreHandedOver) {
   VARVE_EXPECT_OK(image_->write(0, pattern(1000, 8)));
   VARVE_EXPECT_OK(image_->close());
   CreateOptions over;
-  over.size_bytes = kDiskBytes;
+  over.size_bytes = kMovedDiskBytes;
   over.backing_name = path_;
   over.backing_format = "qcow2";
   const std::string top = folder_.file("top.qcow2");
@@ -304,7 +304,7 @@ TEST_F(HandoverTest, StatisticsTellCachesAndLatencies) {
   VARVE_EXPECT_OK(image_->write(0, bytes));
   VARVE_EXPECT_OK(image_->discard(65'536, 65'536));
   VARVE_EXPECT_OK(image_->flush());
-  EXPECT_FALSE(image_->read(kDiskBytes, bytes).has_value());
+  EXPECT_FALSE(image_->read(kMovedDiskBytes, bytes).has_value());
   const ImageStatistics statistics = image_->statistics();
   EXPECT_EQ(statistics.reads.requests, 11u);
   EXPECT_EQ(statistics.writes.requests, 1u);
@@ -331,7 +331,7 @@ TEST_F(HandoverTest, AFlushThatFailsIsLoggedAndNothingIsReleased) {
   {
     sim::SimStorage storage(*engine_, disk);
     CreateOptions create;
-    create.size_bytes = kDiskBytes;
+    create.size_bytes = kMovedDiskBytes;
     VARVE_ASSERT_OK(create_image_in(storage, nullptr, create));
   }
   auto image = Image::open(
@@ -357,7 +357,7 @@ TEST_F(HandoverTest, AFlushThatFailsIsLoggedAndNothingIsReleased) {
 
 TEST_F(HandoverTest, SettlingIsLogged) {
   CreateOptions create;
-  create.size_bytes = kDiskBytes;
+  create.size_bytes = kMovedDiskBytes;
   VARVE_EXPECT_OK(image_->close());
   // The dirty bit, set by hand: incompatible feature 0, bytes 72 to 79 of the header.
   {
@@ -374,4 +374,4 @@ TEST_F(HandoverTest, SettlingIsLogged) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

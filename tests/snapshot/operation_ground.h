@@ -12,7 +12,7 @@
 #include "sim/trace_storage.h"
 #include "snapshot/snapshot_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 inline constexpr std::uint32_t kClusterBytes = 4096;
 inline constexpr std::uint64_t kTableCovers = std::uint64_t{kClusterBytes} / 8 * kClusterBytes;
@@ -128,4 +128,4 @@ class OperationTest : public SnapshotGround {
   sim::Trace trace_;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -8,7 +8,7 @@
 #include "sim/delay_storage.h"
 #include "snapshot/operation_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 TEST_F(OperationTest, AFrozenDiskIsPublishedWhileTheGuestGoesOn) {
@@ -529,4 +529,4 @@ TEST_F(OperationTest, WorksOnStorageThatReorders) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

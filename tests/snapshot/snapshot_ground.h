@@ -17,7 +17,7 @@
 #include "sim/random.h"
 #include "sim/sim_disk.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 #define VARVE_MUST(expression)                                                                  \
   do {                                                                                          \
@@ -111,4 +111,4 @@ class SnapshotGround : public ::testing::Test {
     }                                               \
   } while (false)
 
-}  // namespace varve::testing
+}  // namespace varve::test

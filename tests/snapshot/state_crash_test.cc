@@ -16,7 +16,7 @@
 #include "snapshot/guest_chain.h"
 #include "snapshot/snapshot_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr std::uint64_t kStatesExamined = 60;
@@ -342,4 +342,4 @@ TEST_F(StateCrashTest, EveryFailureIsToldAndCostsNothingElse) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -11,7 +11,7 @@
 #include "snapshot/facts_table.h"
 #include "snapshot/snapshot_ground.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 struct StateCase {
@@ -382,4 +382,4 @@ TEST_P(StateRuleTest, SaysWhereItIsDamaged) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -260,7 +260,7 @@ TEST_F(EngineInUse, IsIoUringWhereTheKernelHasIt) {
 }
 
 TEST_F(EngineInUse, IsThreadsWhereIoUringIsRefused) {
-  const int answer = testing::run_in_sandbox({{SYS_io_uring_setup, EPERM}}, [this] {
+  const int answer = test::run_in_sandbox({{SYS_io_uring_setup, EPERM}}, [this] {
     const bool refused =
         model::run_command({tool_path(), "--aio", "io_uring", "info", image()}).status == 1;
     return is_told("threads") && refused ? 0 : 1;

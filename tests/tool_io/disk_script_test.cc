@@ -4,7 +4,7 @@
 
 #include "tool_io/side_by_side.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 TEST(DiskScript, Discards) {
@@ -143,4 +143,4 @@ TEST(AsyncScript, FailsWithoutFailing) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

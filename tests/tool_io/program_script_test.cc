@@ -4,7 +4,7 @@
 
 #include "tool_io/side_by_side.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 Script with_input(const std::string& name, const std::string& input) {
@@ -214,4 +214,4 @@ TEST(ProgramScript, ProtectsGuessedDisks) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -12,7 +12,7 @@
 #include "model/missing.h"
 #include "sim/random.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 namespace {
 
@@ -221,4 +221,4 @@ Script on_raw(const std::string& name, const std::vector<std::string>& commands)
   return script;
 }
 
-}  // namespace varve::testing
+}  // namespace varve::test

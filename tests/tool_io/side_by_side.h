@@ -9,7 +9,7 @@
 
 #include "model/qemu_img.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 // Where the programs are. QEMU 10 is named by VARVE_QEMU10 or is the one installed.
 struct Programs {
@@ -71,4 +71,4 @@ void expect_same(const std::vector<Script>& scripts);
 [[nodiscard]] Script with_arguments(const std::string& name,
                                     const std::vector<std::string>& arguments);
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -4,7 +4,7 @@
 
 #include "tool_io/side_by_side.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 TEST(TransferScript, WritesAndReadsBack) {
@@ -125,4 +125,4 @@ TEST(TransferScript, KnowsWhatOtherGeometriesAllow) {
 }
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test

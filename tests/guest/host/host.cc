@@ -36,7 +36,7 @@
 
 #include "guest/host/machine.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 constexpr int kInput = 0;
@@ -256,11 +256,11 @@ class Host final : public Executor, public Loop {
 };
 
 }  // namespace
-}  // namespace varve::testing
+}  // namespace varve::test
 
 int main() {
-  varve::testing::Host host;
-  for (const auto step : {&varve::testing::Host::start, &varve::testing::Host::run}) {
+  varve::test::Host host;
+  for (const auto step : {&varve::test::Host::start, &varve::test::Host::run}) {
     const varve::Result<void> result = (host.*step)();
     if (!result) {
       std::fprintf(stderr, "%s\n", varve::describe(result.error()).c_str());

@@ -7,7 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 Error error_of(const char* what) noexcept {
@@ -162,4 +162,4 @@ Result<void> Machine::ask(const std::string& request, int pipe, short events,
   return answer == "done" ? Result<void>() : error_of("the driver could not do it");
 }
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -15,7 +15,7 @@
 
 #include "guest/host/nbd_export.h"
 
-namespace varve::testing {
+namespace varve::test {
 
 // The loop of the host, as its machines use it.
 class Loop {
@@ -66,4 +66,4 @@ class Machine final : public StateProvider {
   std::vector<std::unique_ptr<NbdExport>> exports_;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -12,7 +12,7 @@
 #include "base/bytes.h"
 #include "control/socket_address.h"
 
-namespace varve::testing {
+namespace varve::test {
 namespace {
 
 // Names and numbers of the NBD protocol's document.
@@ -289,4 +289,4 @@ void NbdExport::send() {
   }
 }
 
-}  // namespace varve::testing
+}  // namespace varve::test

@@ -16,7 +16,7 @@
 #include <poll.h>
 #include <varve/image.h>
 
-namespace varve::testing {
+namespace varve::test {
 
 class NbdExport {
  public:
@@ -61,4 +61,4 @@ class NbdExport {
   std::vector<std::unique_ptr<Request>> requests_;
 };
 
-}  // namespace varve::testing
+}  // namespace varve::test
