@@ -15,6 +15,7 @@
 #include "image/qcow2_image.h"
 #include "meta/ask.h"
 #include "meta/batch.h"
+#include "meta/straight_line.h"
 
 namespace varve {
 namespace {
@@ -30,13 +31,9 @@ class Growth {
         old_l1_offset_(metadata_->l1.offset()) {}
 
   Result<void> run(Preallocation preallocation) {
-    if (!metadata_->first_write.is_done()) {
-      BlockingWaiter waiter(metadata_->file->engine());
-      metadata_->first_write.prepare(waiter);
-      VARVE_TRY(waiter.wait());
-    }
+    VARVE_TRY(make_ready_to_change(*metadata_));
     VARVE_TRY(drop_beyond_end());
-    VARVE_TRY(flush());
+    VARVE_TRY(flush_and_wait(*metadata_));
     const Result<void> grown = grow(preallocation);
     if (!grown) {
       take_back();
@@ -48,12 +45,6 @@ class Growth {
   // The end of the old disk's last cluster.
   [[nodiscard]] std::uint64_t cluster_end() const {
     return round_up(old_size_, metadata_->geometry.cluster_bytes());
-  }
-
-  Result<void> flush() {
-    BlockingWaiter waiter(metadata_->file->engine());
-    metadata_->commit.flush(waiter);
-    return waiter.wait();
   }
 
   // What is mapped past the old end (saved machine state, in images of other programs) would show
@@ -101,7 +92,7 @@ class Growth {
       VARVE_TRY(batch.run());
       metadata_->commit.note_unsynced(true);
     }
-    VARVE_TRY(flush());
+    VARVE_TRY(flush_and_wait(*metadata_));
     return switch_root();
   }
 
@@ -161,22 +152,15 @@ class Growth {
   }
 
   Result<void> switch_root() {
-    HeaderWriter::Update update;
-    BlockingWaiter waiter(metadata_->file->engine());
+    HeaderPatch patch;
     if (new_l1_.count != 0) {
       VARVE_TRY(write_l1());
-      update.patch.set<std::uint32_t>(offsetof(RawHeader, l1_entries),
-                                      static_cast<std::uint32_t>(metadata_->l1.size()));
-      update.patch.set<std::uint64_t>(offsetof(RawHeader, l1_offset),
-                                      metadata_->l1.offset().value());
+      patch.set<std::uint32_t>(offsetof(RawHeader, l1_entries),
+                               static_cast<std::uint32_t>(metadata_->l1.size()));
+      patch.set<std::uint64_t>(offsetof(RawHeader, l1_offset), metadata_->l1.offset().value());
     }
-    update.patch.set<std::uint64_t>(offsetof(RawHeader, virtual_size), new_size_);
-    update.waiter = &waiter;
-    metadata_->header_writer.submit(update);
-    if (const Result<void> written = waiter.wait(); !written) {
-      metadata_->commit.poison();
-      return written;
-    }
+    patch.set<std::uint64_t>(offsetof(RawHeader, virtual_size), new_size_);
+    VARVE_TRY(write_header(*metadata_, patch));
     if (new_l1_.count != 0) {
       const std::uint64_t old_clusters =
           std::max<std::uint64_t>(1, metadata_->geometry.clusters_for(old_l1_entries_ * 8));
@@ -216,7 +200,7 @@ class Growth {
       metadata_->commit.hold_l1(false);
       metadata_->store.release(new_l1_);
       // Only when the old table is on disk again may what was dropped from it be used anew.
-      if (flush()) {
+      if (flush_and_wait(*metadata_)) {
         metadata_->store.let_drops_go();
         metadata_->reclaimer.kick();
       }

@@ -10,8 +10,8 @@
 #include "image/qcow2_image.h"
 #include "image/raw_image.h"
 #include "meta/batch.h"
-#include "meta/blocking_waiter.h"
 #include "meta/recount.h"
+#include "meta/straight_line.h"
 
 namespace varve {
 namespace {
@@ -194,11 +194,7 @@ Result<std::unique_ptr<Metadata>> make_metadata(const Metadata::Config& config,
     Engine& engine = config.file->engine();
     engine.log(LogLevel::info, "the image was not closed: its counts are made anew",
                config.file->name());
-    BlockingWaiter waiter(engine);
-    if (!metadata->first_write.is_done()) {
-      metadata->first_write.prepare(waiter);
-      VARVE_TRY(waiter.wait());
-    }
+    VARVE_TRY(make_ready_to_change(*metadata));
     const Result<void> settled = settle(*metadata);
     // What settling cannot put right is left to repairing, which begins with what it needs.
     if (!settled && !(allow_corrupt && settled.error().code == ErrorCode::corrupt)) {

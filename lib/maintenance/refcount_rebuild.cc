@@ -9,7 +9,7 @@
 #include "maintenance/check_refcounts.h"
 #include "maintenance/mended_entry.h"
 #include "meta/batch.h"
-#include "meta/blocking_waiter.h"
+#include "meta/straight_line.h"
 
 namespace varve {
 namespace {
@@ -306,19 +306,12 @@ Result<void> RefcountRebuild::write_table() {
 
 // Offset and size in one write inside the first sector (O5).
 Result<void> RefcountRebuild::switch_header() {
-  HeaderWriter::Update update;
-  update.patch.set<std::uint64_t>(offsetof(RawHeader, refcount_table_offset),
-                                  geometry_.offset_of(table_.first).value());
-  update.patch.set<std::uint32_t>(offsetof(RawHeader, refcount_table_clusters),
-                                  static_cast<std::uint32_t>(table_.count));
-  BlockingWaiter waiter(metadata_->file->engine());
-  update.waiter = &waiter;
-  metadata_->header_writer.submit(update);
-  const Result<void> switched = waiter.wait();
-  if (!switched) {
-    metadata_->commit.poison();
-  }
-  return switched;
+  HeaderPatch patch;
+  patch.set<std::uint64_t>(offsetof(RawHeader, refcount_table_offset),
+                           geometry_.offset_of(table_.first).value());
+  patch.set<std::uint32_t>(offsetof(RawHeader, refcount_table_clusters),
+                           static_cast<std::uint32_t>(table_.count));
+  return write_header(*metadata_, patch);
 }
 
 }  // namespace varve

@@ -41,7 +41,6 @@ class RefcountRebuild {
   [[nodiscard]] bool is_busy(std::uint64_t cluster) const noexcept {
     return cluster < busy_.size() && busy_[cluster];
   }
-  void survey_tables();
   void survey_entry(L2Entry entry, HostOffset where);
   void spare_named_blocks();
   Result<void> read_blocks();

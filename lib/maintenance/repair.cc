@@ -26,6 +26,7 @@
 #include "meta/batch.h"
 #include "meta/recount.h"
 #include "meta/reference_walk.h"
+#include "meta/straight_line.h"
 
 namespace varve {
 namespace {
@@ -100,27 +101,14 @@ class Repairer {
     return recount(metadata(), Recounted::all);
   }
 
-  Result<void> flush() {
-    BlockingWaiter waiter(metadata().file->engine());
-    metadata().commit.flush(waiter);
-    return waiter.wait();
-  }
-
   // The header names the entries that are left, at `offset`, and memory is loaded anew.
   Result<void> switch_snapshots(HostOffset offset) {
     const auto count = static_cast<std::uint32_t>(metadata().snapshots.entries.size());
-    HeaderWriter::Update update;
-    update.patch.set<std::uint32_t>(offsetof(RawHeader, snapshot_count), count);
-    update.patch.set<std::uint64_t>(offsetof(RawHeader, snapshot_table_offset),
-                                    count == 0 ? 0 : offset.value());
-    BlockingWaiter waiter(metadata().file->engine());
-    update.waiter = &waiter;
-    metadata().header_writer.submit(update);
-    const Result<void> switched = waiter.wait();
-    if (!switched) {
-      metadata().commit.poison();
-    }
-    VARVE_TRY(switched);
+    HeaderPatch patch;
+    patch.set<std::uint32_t>(offsetof(RawHeader, snapshot_count), count);
+    patch.set<std::uint64_t>(offsetof(RawHeader, snapshot_table_offset),
+                             count == 0 ? 0 : offset.value());
+    VARVE_TRY(write_header(metadata(), patch));
     return image_->reload();
   }
 
@@ -139,7 +127,7 @@ class Repairer {
           VARVE_TRY(ask_until(metadata(), [&] { return metadata().store.claim_reserved(rest); }));
     }
     metadata().store.end_reservation();
-    VARVE_TRY(flush());
+    VARVE_TRY(flush_and_wait(metadata()));
     Buffer bytes =
         VARVE_TRY(Buffer::allocate_zeroed(clusters * metadata().geometry.cluster_bytes()));
     VARVE_TRY(table.serialise(bytes.bytes()));

@@ -9,15 +9,12 @@
 #include "meta/ask.h"
 #include "meta/batch.h"
 #include "meta/reference_walk.h"
+#include "meta/straight_line.h"
 
 namespace varve {
 
 Result<void> Separation::survey() {
-  if (!metadata_->first_write.is_done()) {
-    BlockingWaiter waiter(metadata_->file->engine());
-    metadata_->first_write.prepare(waiter);
-    VARVE_TRY(waiter.wait());
-  }
+  VARVE_TRY(make_ready_to_change(*metadata_));
   // What breaks another rule is told by whoever counts.
   ReferenceWalk walk(*metadata_, [](const Error&) {});
   VARVE_TRY(walk.collect());
@@ -66,12 +63,6 @@ Result<void> Separation::survey_table(HostOffset table, ConstBytes bytes) {
   return {};
 }
 
-Result<void> Separation::flush() {
-  BlockingWaiter waiter(metadata_->file->engine());
-  metadata_->commit.flush(waiter);
-  return waiter.wait();
-}
-
 Result<HostOffset> Separation::claim() {
   const Claim claim =
       VARVE_TRY(ask_until(*metadata_, [this] { return metadata_->store.claim(1); }));
@@ -98,7 +89,7 @@ Result<void> Separation::move(const Place& place, IoTag entry_tag, IoTag content
   VARVE_TRY(batch.run());
   metadata_->commit.note_unsynced(false);
   // The count, and what it counts.
-  VARVE_TRY(flush());
+  VARVE_TRY(flush_and_wait(*metadata_));
   std::array<std::byte, 8> entry{};
   store_be(Bytes(entry), 0, fresh.value() | place.flags);
   VARVE_TRY(batch.write(*metadata_->file, entry_tag, place.where, ConstBytes(entry)));

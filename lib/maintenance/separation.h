@@ -36,7 +36,6 @@ class Separation {
   };
   Result<void> survey_table(HostOffset table, ConstBytes bytes);
   Result<HostOffset> claim();
-  Result<void> flush();
   Result<void> move(const Place& place, IoTag entry_tag, IoTag content_tag);
 
   Metadata* metadata_;

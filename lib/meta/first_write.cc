@@ -28,8 +28,7 @@ FirstWrite::FirstWrite(const Parts& parts) noexcept : parts_(parts), batch_(*par
 }
 
 bool FirstWrite::has_bitmaps() const noexcept {
-  return parts_.header->bitmaps().has_value() &&
-         (parts_.header->autoclear & kAutoclearBitmaps) != 0;
+  return parts_.header->bitmaps().has_value();
 }
 
 void FirstWrite::prepare(Waiter& waiter) noexcept {

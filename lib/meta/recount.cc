@@ -11,6 +11,7 @@
 #include "meta/ask.h"
 #include "meta/reference_walk.h"
 #include "meta/shutdown.h"
+#include "meta/straight_line.h"
 
 namespace varve {
 namespace {
@@ -37,26 +38,20 @@ class Settlement {
       counts_.assign(std::min(kWindowClusters, end - first_), 0);
       VARVE_TRY(count());
       VARVE_TRY(adjust(Way::up));
-      VARVE_TRY(flush());
+      VARVE_TRY(flush_and_wait(*metadata_));
       if (what_ == Recounted::raised) {
         continue;
       }
       VARVE_TRY(fix_flags());
-      VARVE_TRY(flush());
+      VARVE_TRY(flush_and_wait(*metadata_));
       VARVE_TRY(adjust(Way::down));
-      VARVE_TRY(flush());
+      VARVE_TRY(flush_and_wait(*metadata_));
     }
     return {};
   }
 
  private:
   enum class Way { up, down };
-
-  Result<void> flush() {
-    BlockingWaiter waiter(metadata_->file->engine());
-    metadata_->commit.flush(waiter);
-    return waiter.wait();
-  }
 
   void add(ClusterRun run, std::uint32_t references) {
     for (std::uint64_t i = 0; i < run.count; ++i) {

@@ -5,7 +5,7 @@
 #include "base/failure.h"
 #include "base/try.h"
 #include "image/qcow2_image.h"
-#include "meta/blocking_waiter.h"
+#include "meta/straight_line.h"
 #include "snapshot/state_store.h"
 
 namespace varve {
@@ -30,11 +30,7 @@ Result<std::unique_ptr<StateWriter>> StateWriter::create(Image& image) noexcept 
   if (!metadata.is_writable) {
     return failure(ErrorCode::read_only, "the image is open read-only");
   }
-  if (!metadata.first_write.is_done()) {
-    BlockingWaiter waiter(metadata.file->engine());
-    metadata.first_write.prepare(waiter);
-    VARVE_TRY(waiter.wait());
-  }
+  VARVE_TRY(make_ready_to_change(metadata));
   auto store = VARVE_TRY(StateStore::make(*core));
   try {
     return std::make_unique<StateWriter>(std::move(store));

@@ -1,0 +1,18 @@
+// Steps of code that runs straight through and waits by running the engine: opening, growing,
+// repairing. Not inside a completion. Threads: the engine's thread only.
+#pragma once
+
+#include "meta/metadata.h"
+
+namespace varve {
+
+// What must happen before a session's first change has happened. Errors: those of FirstWrite.
+[[nodiscard]] Result<void> make_ready_to_change(Metadata& metadata) noexcept;
+
+// Everything that was changed in memory is on disk.
+[[nodiscard]] Result<void> flush_and_wait(Metadata& metadata) noexcept;
+
+// Success: durable. On failure what the header says is unknown, and the image is poisoned.
+[[nodiscard]] Result<void> write_header(Metadata& metadata, const HeaderPatch& patch) noexcept;
+
+}  // namespace varve
