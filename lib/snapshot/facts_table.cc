@@ -114,9 +114,6 @@ Result<void> append_snapshot(SnapshotTable& table, SnapshotEntry entry, Snapshot
     facts.parent = facts_of(table.entries[current])->uuid;
   }
   if (facts.image.is_null()) {
-    facts.image = image_uuid_in(table);
-  }
-  if (facts.image.is_null()) {
     facts.image = Uuid::make_random();
   }
   VARVE_TRY(set_facts(entry, facts));
