@@ -44,6 +44,43 @@ class RepairTest : public CheckTest {
     EXPECT_TRUE(image->close().has_value());
     return bytes;
   }
+  // Repairs the image, and then again what every power cut leaves of that: each time the second
+  // finishes it, to the disk of `before`. `judge` sees what else there is to see.
+  void expect_every_cut_finished(const OpenOptions& options, const std::vector<std::byte>& before,
+                                 const std::function<void(Image&, const RepairReport&)>& judge) {
+    sim::SparseBytes start;
+    start.write(0, read_bytes(path_, 0, std::filesystem::file_size(path_)));
+    sim::CrashDisk disk(start);
+    {
+      auto image =
+          Image::open(std::make_unique<sim::CrashStorage>(*engine_, disk), "/lab", options);
+      ASSERT_TRUE(image.has_value()) << describe(image.error());
+      const auto report = repair(**image, Repair::all);
+      ASSERT_TRUE(report.has_value()) << describe(report.error());
+      expect_clean(report->after);
+      ASSERT_TRUE((*image)->close().has_value());
+    }
+    sim::SectorImage states(disk.start());
+    const std::uint64_t count = sim::for_each_crash_state(
+        disk, {}, states, [&](const sim::CrashState& state, sim::SectorImage& left) {
+          SCOPED_TRACE(state.text());
+          sim::SimDisk again;
+          again.content = left.to_sparse();
+          auto image =
+              Image::open(std::make_unique<sim::SimStorage>(*engine_, again), "/lab", options);
+          EXPECT_TRUE(image.has_value());
+          const auto report = image ? repair(**image, Repair::all) : RepairReport();
+          EXPECT_TRUE(report.has_value());
+          expect_clean(report->after);
+          std::vector<std::byte> bytes(before.size() / 2);
+          EXPECT_TRUE((*image)->read(0, bytes).has_value());
+          EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), before.begin()));
+          judge(**image, *report);
+          EXPECT_TRUE((*image)->close().has_value());
+          return !HasFailure();
+        });
+    EXPECT_GT(count, 10u);
+  }
   // An image with one snapshot, of whose clusters some are the active disk's alone.
   void make_with_snapshot(const CreateOptions& options) {
     make(options);
@@ -178,40 +215,13 @@ TEST_F(RepairTest, APowerCutLeavesNothingWorseAndTheNextRepairFinishes) {
   make_with_snapshot(small());
   const auto before = content();
   damage();
-  const auto damaged = read_bytes(path_, 0, std::filesystem::file_size(path_));
   const CheckReport found = run();
-  sim::SparseBytes start;
-  start.write(0, damaged);
-  sim::CrashDisk disk(start);
   OpenOptions writable;
   writable.writable = true;
-  {
-    auto image = Image::open(std::make_unique<sim::CrashStorage>(*engine_, disk), "/lab", writable);
-    ASSERT_TRUE(image.has_value()) << describe(image.error());
-    ASSERT_TRUE(repair(**image, Repair::all).has_value());
-    ASSERT_TRUE((*image)->close().has_value());
-  }
-  sim::SectorImage states(disk.start());
-  const std::uint64_t count = sim::for_each_crash_state(
-      disk, {}, states, [&](const sim::CrashState& state, sim::SectorImage& left) {
-        SCOPED_TRACE(state.text());
-        sim::SimDisk again;
-        again.content = left.to_sparse();
-        auto image =
-            Image::open(std::make_unique<sim::SimStorage>(*engine_, again), "/lab", writable);
-        EXPECT_TRUE(image.has_value());
-        const auto report = image ? repair(**image, Repair::all) : RepairReport();
-        EXPECT_TRUE(report.has_value());
-        // Counts that are too low come first: what follows is leaks and flags.
-        EXPECT_LE(report->before.corruptions, found.corruptions + found.leaks);
-        expect_clean(report->after);
-        std::vector<std::byte> bytes(before.size() / 2);
-        EXPECT_TRUE((*image)->read(0, bytes).has_value());
-        EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), before.begin()));
-        EXPECT_TRUE((*image)->close().has_value());
-        return !HasFailure();
-      });
-  EXPECT_GT(count, 10u);
+  expect_every_cut_finished(writable, before, [&](Image&, const RepairReport& report) {
+    // Counts that are too low come first: what follows is leaks and flags.
+    EXPECT_LE(report.before.corruptions, found.corruptions + found.leaks);
+  });
 }
 
 // --- refcount structures that cannot be trusted
@@ -499,45 +509,17 @@ TEST_F(RepairTest, APowerCutDuringARebuildLeavesNothingWorse) {
       const std::uint64_t extra = get(table + offsetof(RawSnapshotEntry, extra_bytes), 4);
       put(table + round_up(sizeof(RawSnapshotEntry) + name + id + extra, 8), 12345);
     }
-    sim::SparseBytes start;
-    start.write(0, read_bytes(path_, 0, std::filesystem::file_size(path_)));
-    sim::CrashDisk disk(start);
     OpenOptions options;
     options.writable = true;
     options.allow_corrupt = true;
-    {
-      auto image =
-          Image::open(std::make_unique<sim::CrashStorage>(*engine_, disk), "/lab", options);
-      ASSERT_TRUE(image.has_value()) << describe(image.error());
-      const auto report = repair(**image, Repair::all);
-      ASSERT_TRUE(report.has_value()) << describe(report.error());
-      expect_clean(report->after);
-      ASSERT_TRUE((*image)->close().has_value());
-    }
-    sim::SectorImage states(disk.start());
-    const std::uint64_t count = sim::for_each_crash_state(
-        disk, {}, states, [&](const sim::CrashState& state, sim::SectorImage& left) {
-          SCOPED_TRACE(state.text());
-          sim::SimDisk again;
-          again.content = left.to_sparse();
-          auto image =
-              Image::open(std::make_unique<sim::SimStorage>(*engine_, again), "/lab", options);
-          EXPECT_TRUE(image.has_value());
-          const auto report = image ? repair(**image, Repair::all) : RepairReport();
-          EXPECT_TRUE(report.has_value());
-          expect_clean(report->after);
-          std::vector<std::byte> bytes(before.size() / 2);
-          EXPECT_TRUE((*image)->read(0, bytes).has_value());
-          EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), before.begin()));
-          const auto old = open_snapshot(**image, 0);
-          EXPECT_TRUE(old.has_value());
-          EXPECT_TRUE((*old)->read(0, bytes).has_value());
-          EXPECT_TRUE(std::equal(bytes.rbegin(), bytes.rend(), before.rbegin()));
-          EXPECT_TRUE((*old)->close().has_value());
-          EXPECT_TRUE((*image)->close().has_value());
-          return !HasFailure();
-        });
-    EXPECT_GT(count, 10u);
+    expect_every_cut_finished(options, before, [&](Image& image, const RepairReport&) {
+      std::vector<std::byte> bytes(before.size() / 2);
+      const auto old = open_snapshot(image, 0);
+      EXPECT_TRUE(old.has_value());
+      EXPECT_TRUE((*old)->read(0, bytes).has_value());
+      EXPECT_TRUE(std::equal(bytes.rbegin(), bytes.rend(), before.rbegin()));
+      EXPECT_TRUE((*old)->close().has_value());
+    });
   }
 }
 

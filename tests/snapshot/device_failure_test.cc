@@ -104,12 +104,7 @@ class DeviceFailure : public OperationTest {
     VARVE_MUST(report);
     EXPECT_EQ(report->corruptions, 0u);
     EXPECT_EQ(report->failures, 0u);
-    VARVE_MUST(image_->close());
-    image_.reset();
-    std::string why;
-    const auto reference = model::ReferenceQcow2::open(disk_.content, why);
-    ASSERT_TRUE(reference.has_value()) << why;
-    EXPECT_EQ(model::check_bytes(*reference, false, false).value_or(""), "");
+    ASSERT_NO_FATAL_FAILURE(close_and_judge(false));
   }
 
   // Every I/O behind the phase, alone and with all that follow.
