@@ -2,13 +2,15 @@
 the guest hardly notices. Method: in a Linux guest on a served disk, processes write, fsync, rename
 and remove many small files, each of which says what must be in it. Once a second a snapshot is
 taken, copied out beside the running writer, the copy spoilt and brought back by applying a snapshot
-of its own, and the live snapshot deleted; e2fsck and the files judge the copy. A second client of
-the export writes and reads all the time and notes its slowest request; QEMU counts the guest's.
+of its own, and the live snapshot deleted; e2fsck and the files judge the copies behind that, so
+that the next snapshot need not wait. A second client of the export writes and reads all the time
+and notes its slowest request; QEMU counts the guest's.
 
 Usage: stress_test.py VARVE PLUGIN      VARVE_LONG=1: for a minute, else some turns.
 """
 
 import os
+import queue
 import sys
 import tempfile
 import threading
@@ -97,11 +99,43 @@ class Probe(threading.Thread):
             raise self.failure
 
 
+class Judge(threading.Thread):
+    """Judges copies in the order they were handed over, and removes them."""
+
+    def __init__(self, judge):
+        super().__init__(daemon=True)
+        self.judge = judge
+        self.copies = queue.Queue()
+        self.failure = None
+        self.start()
+
+    def run(self):
+        try:
+            while (copy := self.copies.get()) is not None:
+                number, path, count = copy
+                whole = self.judge(f"turn {number}", path, count)
+                os.remove(path)
+                print(f"turn {number}: {whole} files whole, e2fsck clean", flush=True)
+        except BaseException as failure:
+            self.failure = failure
+
+    def hand_over(self, number, path, count):
+        if self.failure is not None:
+            raise self.failure
+        self.copies.put((number, path, count))
+
+    def end(self):
+        self.copies.put(None)
+        self.join()
+        if self.failure is not None:
+            raise self.failure
+
+
 class Story(GuestDisk):
     def __init__(self, varve, plugin, kernel, folder):
         super().__init__(varve, kernel, folder, GUEST_INIT, FILE_SYSTEM_MIB)
         run(varve, "resize", self.disk, f"{FILE_SYSTEM_MIB + 1}M")
-        self.clone = os.path.join(folder, "clone.qcow2")
+        self.folder = folder
         self.files = os.path.join(folder, "files")
         self.control = os.path.join(folder, "control")
         self.server = Server(plugin, folder, f"file={self.disk}", f"control={self.control}")
@@ -124,26 +158,27 @@ class Story(GuestDisk):
         self.probe.during = None
 
     def turn(self, number):
-        """One snapshot's life; how many files it had."""
+        """One snapshot's life; its copy, and what the guest had counted to before."""
         name = f"turn {number}"
         before = self.guest.wait_for("guest: count")
+        copy = os.path.join(self.folder, f"copy-{number}.qcow2")
         self.ctl("create", name)
-        run(self.varve, "convert", "-U", "-l", name, "-O", "qcow2", self.disk, self.clone)
-        self.spoil_and_apply()
+        run(self.varve, "convert", "-U", "-l", name, "-O", "qcow2", self.disk, copy)
+        self.spoil_and_apply(copy)
         self.ctl("delete", name)
-        return self.judge(name, int(before))
+        return copy, int(before)
 
-    def spoil_and_apply(self):
-        run(self.varve, "snapshot", "create", self.clone, "--name", "whole")
-        run(self.varve, "io", "-c", "write -P 85 0 8M", self.clone)
-        run(self.varve, "snapshot", "apply", self.clone, "whole")
-        run(self.varve, "snapshot", "delete", self.clone, "whole")
-        run(self.varve, "check", self.clone)
+    def spoil_and_apply(self, copy):
+        run(self.varve, "snapshot", "create", copy, "--name", "whole")
+        run(self.varve, "io", "-c", "write -P 85 0 8M", copy)
+        run(self.varve, "snapshot", "apply", copy, "whole")
+        run(self.varve, "snapshot", "delete", copy, "whole")
 
-    def judge(self, name, count_before):
+    def judge(self, name, copy, count_before):
         """What a power cut would have left: the journal replayed, nothing else is wrong, every file
-        that has its name is whole."""
-        self.check_file_system(name, self.clone)
+        that has its name is whole. How many files that are."""
+        run(self.varve, "check", copy)
+        self.check_file_system(name, copy)
         run("rm", "-rf", self.files)
         os.mkdir(self.files)
         run("debugfs", "-R", f"rdump /data {self.files}", self.raw)
@@ -175,11 +210,12 @@ class Story(GuestDisk):
 
 def tell(story):
     story.guest.wait_for("guest: count")
+    judge = Judge(story.judge)
     begin = time.monotonic()
+    late = 0
     for number in range(1, TURNS + 1):
-        whole = story.turn(number)
-        print(f"turn {number}: copied, applied, deleted; {whole} files whole, e2fsck clean",
-              flush=True)
+        judge.hand_over(number, *story.turn(number))
+        late += time.monotonic() > begin + number
         while time.monotonic() < begin + number:
             story.guest.wait_for("guest: count")
     took = time.monotonic() - begin
@@ -188,7 +224,9 @@ def tell(story):
     story.probe.end()
     gaps = {what or "otherwise": f"{seconds * 1000:.1f} ms"
             for what, seconds in story.probe.slowest.items()}
-    print(f"{TURNS} snapshots in {took:.1f} s; the guest counted to {story.guest.counts()[-1]}")
+    judge.end()
+    print(f"{TURNS} snapshots taken, copied, applied and deleted in {took:.1f} s, {late} of them "
+          f"later than their second; the guest counted to {story.guest.counts()[-1]}")
     print(f"longest I/O gap of {story.probe.requests} requests beside the guest: {gaps}")
     print(f"longest request of the guest: {slowest}")
 
