@@ -41,6 +41,7 @@ build_sanitized() {
 test_sanitized() {
   VARVE_MODEL_OPERATIONS=800 VARVE_EXHAUSTIVE_LENGTH=2 VARVE_SCENARIO_SHARE=3 \
     VARVE_FAULT_RUNS=4 VARVE_ALLOCATION_RUNS=4 VARVE_TRANSFER_RUNS=3 VARVE_CRASH_LIBRARY=4 \
+    VARVE_CRASH_STATES=1 \
     VARVE_FIELD_SHARE=8 VARVE_CASE_SHARE=3 VARVE_TOOL_SHARE=6 \
     run_ctest build/sanitize -E '^(interop_.*|(tool|tool_io)_[2-8]|(guest|nbd)[._].*)$'
 }
@@ -55,6 +56,7 @@ build_release() {
 
 test_release() {
   VARVE_INTEROP_SHARE=4 VARVE_TOOL_SHARE=3 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
+    VARVE_CRASH_STATES=1050000 \
     run_ctest build/release \
     -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|capi_.*|guest.*|nbd.*|package|quickstart)\$"
 }

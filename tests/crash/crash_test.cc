@@ -1,6 +1,7 @@
-// Goal: after a power cut at any moment of any operation the image opens by itself, holds what was
-// flushed and every snapshot, and serves on. Method: each scenario runs once on a CrashDisk; then
-// the states a cut may leave are examined one by one (model/crash_explorer.h).
+// Goal: after a power cut at any moment the image opens by itself, holds what was flushed and every
+// snapshot, and serves on: what goes beyond three operations of sequences_test.cc, or wants an
+// image of its own. Method: each scenario runs once on a CrashDisk; then the states a cut may leave
+// are examined one by one (model/crash_explorer.h).
 //
 // Every moment is visited and every subset of few changes is tried. VARVE_CRASH_RANDOM adds that
 // many random choices per moment and change, following VARVE_SEED; VARVE_CRASH_LIBRARY bounds the
@@ -8,6 +9,8 @@
 // hundred times what the reference costs. Of live scenarios most geometries get a share, with
 // VARVE_CRASH_SHARE states for the library; VARVE_LONG makes them whole. VARVE_SCENARIO_SHARE thins
 // out the cases. A failure names the moment and the choice: the same seed finds it again.
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -32,6 +35,9 @@ class Summary : public testing::Environment {
   }
   void SetUp() override { start_ = std::chrono::steady_clock::now(); }
   void TearDown() override {
+    if (rows().empty()) {
+      return;
+    }
     Exploration all;
     std::printf("crash states judged, by operation and geometry\n");
     for (const auto& [scenario, row] : rows()) {
@@ -94,6 +100,17 @@ void expect_good(const ScenarioCase& parameter, const Exploration& exploration) 
   EXPECT_GT(exploration.distinct, 0u) << "an empty cell";
 }
 
+// What sequences_test.cc does not do, or not in one go.
+std::vector<ScenarioCase> uncovered(std::vector<ScenarioCase> cases) {
+  static const std::array<std::string, 8> kNames = {"GrowL1",     "SnapshotCycle", "LiveCreate",
+                                                    "LiveCancel", "LiveApply",     "LiveDelete",
+                                                    "OpenDirty",  "BitmapInUse"};
+  std::erase_if(cases, [](const ScenarioCase& one) {
+    return std::find(kNames.begin(), kNames.end(), one.scenario.name) == kNames.end();
+  });
+  return cases;
+}
+
 class Crash : public testing::TestWithParam<ScenarioCase> {};
 
 TEST_P(Crash, LeavesNothingButLeaks) {
@@ -114,7 +131,7 @@ TEST_P(Crash, LeavesNothingButLeaks) {
   EXPECT_GT(exploration.distinct, exploration.events);
 }
 
-INSTANTIATE_TEST_SUITE_P(Scenarios, Crash, testing::ValuesIn(part_of_scenario_cases(2)),
+INSTANTIATE_TEST_SUITE_P(Scenarios, Crash, testing::ValuesIn(uncovered(part_of_scenario_cases(2))),
                          [](const testing::TestParamInfo<ScenarioCase>& parameter) {
                            return parameter.param.name();
                          });

@@ -24,6 +24,7 @@ std::string describe_changes(const sim::CrashDisk& disk, sim::Moment moment) {
 void Exploration::add(const Exploration& other) {
   events += other.events;
   visited += other.visited;
+  judged += other.judged;
   distinct += other.distinct;
   library += other.library;
   second += other.second;
@@ -45,16 +46,28 @@ struct CrashExplorer::Run {
   Expectation expected;
   sim::Moment expected_at = ~sim::Moment{0};
   sim::Moment moment = 0;
-  std::unordered_set<std::uint64_t> seen;  // Contents, each with what was expected of it.
+  sim::FlatSet seen;  // Contents, each with what was expected of it.
   std::uint64_t settled_again = 0;
   std::uint64_t went_on_again = 0;
   bool is_second = false;
+
+  void count_choice() {
+    const std::vector<sim::CrashEvent>& events = disk.events();
+    while (submitted < events.size() && events[submitted].submitted <= moment) {
+      ++submitted;
+    }
+    if (submitted > 0) {
+      ++result.after[submitted - 1];
+    }
+  }
+  std::size_t submitted = 0;  // Events up to the moment.
 };
 
 Exploration CrashExplorer::explore(const sim::CrashDisk& disk, const Guest& guest,
                                    const ExplorationLimits& limits) {
   Run run(disk, guest, limits);
   run.result.events = disk.events().size();
+  run.result.after.resize(disk.events().size());
   sim::SectorImage content(disk.start(), &identify_sector);
   run.result.visited = sim::for_each_crash_state(
       disk, limits.cuts, content, [&](const sim::CrashState& state, sim::SectorImage& image) {
@@ -72,17 +85,23 @@ bool CrashExplorer::visit(Run& run, const sim::CrashState& state, sim::SectorIma
       run.expected_at = run.moment;
     }
   }
-  if (!run.seen.insert(content.hash() ^ sim::Random::mix(run.expected.number)).second) {
+  if (!run.is_second) {
+    run.count_choice();
+  }
+  if (!run.seen.insert(content.hash() ^ sim::Random::mix(run.expected.number))) {
     return true;
   }
-  ++run.result.distinct;
+  ++run.result.judged;
+  run.result.distinct += contents_.insert(content.hash()) ? 1 : 0;
   run.result.second += run.is_second ? 1 : 0;
   StateJudge::Found found;
   auto verdict =
       judge_.judge(content, run.guest, run.expected, run.limits.excuse_mismatches, found);
   run.result.leaks = std::max(run.result.leaks, found.is_dirty ? 0 : found.leaks);
   const bool has_room = run.limits.library_max == 0 || run.result.library < run.limits.library_max;
-  if (!verdict && has_room && metadata_.insert(found.metadata).second) {
+  const bool is_chosen =
+      run.limits.library_one_in <= 1 || run.random.below(run.limits.library_one_in) == 0;
+  if (!verdict && has_room && is_chosen && metadata_.insert(found.metadata)) {
     ++run.result.library;
     const sim::SparseBytes file = content.to_sparse();
     Examination examination;
@@ -180,22 +199,37 @@ CrashRun::CrashRun(Lab& lab, const Scenario& scenario, const Prepared& prepared)
       guest_(
           lab.rules(), prepared.version, [this] { return disk_.mark(); }, prepared.next_stamp) {}
 
-std::optional<std::string> CrashRun::run(sim::FaultPlan* plan) {
+std::unique_ptr<Storage> CrashRun::make_storage(sim::FaultPlan* plan) {
   std::unique_ptr<Storage> storage = std::make_unique<OrderStorage>(
-      std::make_unique<sim::CrashStorage>(lab_.engine(), disk_), disk_.start(), order_);
+      std::make_unique<sim::CrashStorage>(lab_.engine(), disk_), disk_.content(), order_);
   if (plan != nullptr) {
     storage = std::make_unique<sim::FaultyStorage>(std::move(storage), *plan);
   }
-  auto image = lab_.open(std::move(storage), lab_.open_options(true, scenario_.discard));
+  return storage;
+}
+
+std::optional<std::string> CrashRun::run(sim::FaultPlan* plan, bool is_read_back) {
+  auto image = lab_.open(make_storage(plan), lab_.open_options(true, scenario_.discard));
   if (!image) {
     return "open: " + describe(image.error());
   }
   Session session(**image, guest_, lab_.geometry());
+  session.watch_steps([this] { steps_.push_back(disk_.mark()); });
+  session.allow_reopening([&](DiscardMode discard) -> Result<Image*> {
+    image->reset();
+    image = lab_.open(make_storage(plan), lab_.open_options(true, discard));
+    if (!image) {
+      return image.error();
+    }
+    return image->get();
+  });
   scenario_.act(session);
+  was_killed_ = session.was_killed();
   if (session.failure()) {
     return "act: " + describe(*session.failure());
   }
-  if (const auto verdict = guest_.judge_now(view_of(**image))) {
+  auto verdict = is_read_back ? guest_.judge_now(view_of(**image)) : std::nullopt;
+  if (verdict) {
     return verdict;
   }
   const Result<void> closed = guest_.close(**image);

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <unordered_set>
+#include <vector>
 
 #include "model/order_storage.h"
 #include "model/scenarios.h"
@@ -17,19 +17,21 @@
 #include "sim/crash_disk.h"
 #include "sim/crash_states.h"
 #include "sim/faulty_storage.h"
+#include "sim/flat_set.h"
 #include "sim/random.h"
 
 namespace varve::model {
 
 struct ExplorationLimits {
   sim::CrashOptions cuts;
-  bool excuse_mismatches = false;  // See Examination.
-  bool may_apply = true;           // See Examination.
-  std::uint64_t leaks_before = 0;  // Clusters an earlier cut has leaked.
-  std::uint64_t library_max = 0;   // So many states at most go to the library; 0: all new ones.
-  std::uint64_t qemu_max = 0;      // So many of these also to qemu-img check, spread at random.
-  std::uint64_t settle_again = 2;  // A second cut in the settling of so many states at most ...
-  std::uint64_t go_on_again = 1;   // ... and in the continued use of so many.
+  bool excuse_mismatches = false;    // See Examination.
+  bool may_apply = true;             // See Examination.
+  std::uint64_t leaks_before = 0;    // Clusters an earlier cut has leaked.
+  std::uint64_t library_max = 0;     // So many states at most go to the library; 0: all new ones.
+  std::uint64_t library_one_in = 1;  // Of new arrangements of metadata, one in so many goes there.
+  std::uint64_t qemu_max = 0;        // So many of these also to qemu-img check, spread at random.
+  std::uint64_t settle_again = 2;    // A second cut in the settling of so many states at most ...
+  std::uint64_t go_on_again = 1;     // ... and in the continued use of so many.
   sim::CrashOptions second_cuts = quick_cuts();
 
   [[nodiscard]] static sim::CrashOptions quick_cuts() {
@@ -47,11 +49,13 @@ struct ExplorationLimits {
 struct Exploration {
   std::uint64_t events = 0;          // Changes of the runs.
   std::uint64_t visited = 0;         // Choices of what survives.
-  std::uint64_t distinct = 0;        // States judged: different contents or expectations.
+  std::uint64_t judged = 0;          // Of these, judged: new contents, or more was promised.
+  std::uint64_t distinct = 0;        // Contents the explorer had not met before.
   std::uint64_t library = 0;         // Of these, shown to the library.
   std::uint64_t second = 0;          // Of the distinct ones, left by a second cut.
   std::uint64_t qemu = 0;            // Shown to qemu-img.
   std::uint64_t leaks = 0;           // The most clusters a state leaked.
+  std::vector<std::uint64_t> after;  // Choices by event: while it was the newest one.
   std::optional<std::string> wrong;  // The first state that broke a promise, and the changes made.
 
   void add(const Exploration& other);
@@ -64,17 +68,19 @@ class CrashExplorer {
   // Examines the states of `disk`, whose image `guest` used; stops at the first that is wrong.
   [[nodiscard]] Exploration explore(const sim::CrashDisk& disk, const Guest& guest,
                                     const ExplorationLimits& limits);
+  // The states it has met, each once.
+  [[nodiscard]] std::uint64_t states() const noexcept { return contents_.size(); }
 
  private:
   struct Run;
   [[nodiscard]] bool visit(Run& run, const sim::CrashState& state, sim::SectorImage& content);
-  void examine_again(Run& run, const sim::SectorImage& content);
   void settle_again(Run& run, const sim::SparseBytes& file);
   void go_on_again(Run& run, const sim::SparseBytes& file, std::uint64_t leaks);
 
   Lab& lab_;
   StateJudge judge_;
-  std::unordered_set<std::uint64_t> metadata_;  // Arrangements the library has seen.
+  sim::FlatSet contents_;
+  sim::FlatSet metadata_;  // Arrangements the library has seen.
 };
 
 // One run of a scenario on a disk that remembers: open, act, compare, close.
@@ -84,20 +90,30 @@ class CrashRun {
 
   // What went wrong without any power cut. Faults of `plan`, when given, lie between the image and
   // the disk (a lost flush, say).
-  [[nodiscard]] std::optional<std::string> run(sim::FaultPlan* plan = nullptr);
+  // With `is_read_back` the library reads the disk and its snapshots once more before it closes.
+  [[nodiscard]] std::optional<std::string> run(sim::FaultPlan* plan = nullptr,
+                                               bool is_read_back = true);
   [[nodiscard]] Exploration explore(const ExplorationLimits& limits) {
     return CrashExplorer(lab_).explore(disk_, guest_, limits);
   }
   [[nodiscard]] const sim::CrashDisk& disk() const noexcept { return disk_; }
+  [[nodiscard]] const Guest& guest() const noexcept { return guest_; }
+  // When the scenario's steps began; see Session::begin_step.
+  [[nodiscard]] const std::vector<sim::Moment>& steps() const noexcept { return steps_; }
+  [[nodiscard]] bool was_killed() const noexcept { return was_killed_; }
   // The first ordering rule a write of the run broke, and how; empty: none.
   [[nodiscard]] const std::string& order_violation() const noexcept { return order_.violation; }
 
  private:
+  [[nodiscard]] std::unique_ptr<Storage> make_storage(sim::FaultPlan* plan);
+
   Lab& lab_;
   const Scenario& scenario_;
   sim::CrashDisk disk_;
   Guest guest_;
   OrderRecord order_;
+  std::vector<sim::Moment> steps_;
+  bool was_killed_ = false;
 };
 
 }  // namespace varve::model

@@ -10,7 +10,9 @@
 namespace varve::model {
 
 namespace {
-constexpr std::uint64_t kGrowthClusters = 4;   // New refcount blocks and their table.
+constexpr std::uint64_t kGrowthClusters = 4;    // New refcount blocks and their table.
+constexpr std::uint64_t kStateSumBytes = 4096;  // The sums behind a state, and more.
+constexpr std::uint64_t kStateTables = 8;
 constexpr std::uint64_t kControlClusters = 6;  // Snapshot tables and L1s, the old and the new.
 }  // namespace
 
@@ -199,12 +201,12 @@ void Guest::reconcile_list(Image& image, const Version& before) {
   }
 }
 
-Result<void> Guest::create_snapshot(Image& image, const std::string& name) {
+Result<void> Guest::create(Image& image, const SnapshotState& snapshot, StateWriter* state) {
   const Version before = now();
-  Version& version = begin_control();
-  version.snapshots.push_back({name, version.disk});
+  begin_control().snapshots.push_back(snapshot);
   SnapshotCreateOptions options;
-  options.name = name;
+  options.name = snapshot.name;
+  options.state = state;
   const Result<SnapshotCreated> result =
       sim::within_window([&] { return varve::create_snapshot(image, options); });
   if (!result) {
@@ -213,6 +215,26 @@ Result<void> Guest::create_snapshot(Image& image, const std::string& name) {
   }
   promise(true, true, true);
   return {};
+}
+
+Result<void> Guest::create_snapshot(Image& image, const std::string& name) {
+  return create(image, {name, now().disk}, nullptr);
+}
+
+Result<void> Guest::create_full_snapshot(Image& image, const std::string& name,
+                                         std::uint64_t state_bytes) {
+  SnapshotState snapshot{name, now().disk, next_stamp_++, state_bytes};
+  std::vector<std::byte> bytes(static_cast<std::size_t>(state_bytes));
+  fill_stamp(bytes, snapshot.state_stamp, 0);
+  // Until the snapshot is published nothing refers to what the state claims, nor to its tables.
+  begin(state_bytes + kStateSumBytes).clusters += kStateTables;
+  auto writer = StateWriter::create(image);
+  if (!writer) {
+    return writer.error();
+  }
+  Result<void> result = (*writer)->write(bytes);
+  result = result ? (*writer)->finish() : result;
+  return result ? create(image, snapshot, writer->get()) : result;
 }
 
 Result<void> Guest::apply_snapshot(Image& image, std::size_t index) {

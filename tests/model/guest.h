@@ -16,6 +16,7 @@
 #include <varve/image.h>
 #include <varve/snapshot.h>
 #include <varve/snapshot_operation.h>
+#include <varve/state.h>
 
 #include "model/stamp.h"
 #include "sim/crash_disk.h"
@@ -47,6 +48,8 @@ struct DiskState {
 struct SnapshotState {
   std::string name;
   DiskState disk;
+  Stamp state_stamp = kZeroStamp;  // The machine state: this stamp's bytes from offset 0 ...
+  std::uint64_t state_bytes = 0;   // ... up to here; 0: none.
 };
 
 struct Version {
@@ -59,7 +62,9 @@ struct Version {
 
 // What a power cut at some moment may leave of a disk and its snapshots.
 struct Expectation {
-  std::uint64_t number = 0;  // Different expectations of one guest have different numbers.
+  // What was promised last; what was begun since then only adds to what may be found. So a content
+  // that was good under a number stays good under it.
+  std::uint64_t number = 0;
   std::vector<std::uint64_t> sizes;
   std::vector<std::vector<StampSet>> disks;  // The sectors of one of these.
   std::vector<const Version*> lists;         // The snapshots of one of these.
@@ -103,6 +108,9 @@ class Guest {
   Result<void> flush(Image& image);
   Result<void> grow(Image& image, std::uint64_t new_size);
   Result<void> create_snapshot(Image& image, const std::string& name);
+  // With a machine state of so many bytes, in whole sectors.
+  Result<void> create_full_snapshot(Image& image, const std::string& name,
+                                    std::uint64_t state_bytes);
   Result<void> apply_snapshot(Image& image, std::size_t index);
   Result<void> delete_snapshot(Image& image, std::size_t index);
   Result<void> rename_snapshot(Image& image, std::size_t index, const std::string& name);
@@ -113,6 +121,7 @@ class Guest {
   Result<void> start_apply(Image& image, std::size_t index);
   Result<void> start_delete(Image& image, std::size_t index);
   void cancel_operation();
+  [[nodiscard]] bool is_live() const noexcept { return live_.has_value(); }
   // Runs what is under way to its end. An operation that was cancelled is no failure.
   Result<void> finish_operation(Image& image);
   // A successful close makes everything durable, as a flush does.
@@ -132,6 +141,7 @@ class Guest {
     std::vector<std::string> snapshot_names;
     std::function<bool(std::uint64_t offset, Bytes target, std::string& why)> read;
     std::function<bool(std::size_t index, Bytes target, std::string& why)> read_snapshot;
+    std::function<bool(std::size_t index, Bytes target, std::string& why)> read_state;
   };
 
   // Whether a power cut at `moment` may have left what `view` shows: the reason why not, or
@@ -140,6 +150,9 @@ class Guest {
                                                  Version* seen = nullptr) const;
   // The same as numbers, for judges of their own. Valid while the guest does nothing.
   [[nodiscard]] Expectation expectation(sim::Moment moment) const;
+
+  // The moments at which more became certain than before, in ascending order.
+  [[nodiscard]] std::vector<sim::Moment> promised_moments() const;
 
   // Whether the disk of `seen` is the one the guest began with.
   [[nodiscard]] bool is_untouched(const Version& seen) const noexcept;
@@ -165,6 +178,7 @@ class Guest {
   // A new version, by a request that touches `length` bytes of the disk, or all of it.
   Version& begin(std::uint64_t length);
   Version& begin_control();
+  Result<void> create(Image& image, const SnapshotState& snapshot, StateWriter* state);
   [[nodiscard]] std::pair<Floor, std::size_t> range_at(sim::Moment moment) const;
   Result<void> finish(const Result<void>& result, bool control);
   void promise(bool disk, bool list, bool size);

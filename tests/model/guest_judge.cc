@@ -93,6 +93,11 @@ std::optional<std::string> Guest::judge_list(const View& view, std::size_t low, 
       return "snapshot '" + found[i].name + "': " + *verdict;
     }
     found[i].disk.sectors = std::move(sectors);
+    std::vector<std::byte> state(static_cast<std::size_t>(found[i].state_bytes));
+    if (!state.empty() &&
+        (!view.read_state(i, state, why) || !matches_stamp(state, found[i].state_stamp, 0))) {
+      return "the state of snapshot '" + found[i].name + "' is not what was saved: " + why;
+    }
   }
   if (seen != nullptr) {
     seen->snapshots = std::move(found);
@@ -149,7 +154,9 @@ std::optional<std::string> Guest::judge(const View& view, sim::Moment moment, Ve
 Expectation Guest::expectation(sim::Moment moment) const {
   const auto [floor, high] = range_at(moment);
   Expectation expected;
-  expected.number = (high << 32) | (floor.disk << 20) | (floor.list << 10) | floor.size;
+  expected.number = static_cast<std::uint64_t>(
+      std::count_if(floors_.begin(), floors_.end(),
+                    [&](const Floor& promised) { return promised.from <= moment; }));
   for (std::size_t k = floor.size; k <= high; ++k) {
     expected.sizes.push_back(versions_[k].disk.size);
   }
@@ -179,6 +186,14 @@ Expectation Guest::expectation(sim::Moment moment) const {
     expected.leaks_max += versions_[k].clusters;
   }
   return expected;
+}
+
+std::vector<sim::Moment> Guest::promised_moments() const {
+  std::vector<sim::Moment> moments;
+  for (const Floor& floor : floors_) {
+    moments.push_back(floor.from);
+  }
+  return moments;
 }
 
 bool Guest::is_untouched(const Version& seen) const noexcept {
@@ -237,6 +252,12 @@ Guest::View view_of(Image& image) {
     }
     why = result ? "" : describe(result.error());
     return result.has_value();
+  };
+  view.read_state = [&image](std::size_t index, Bytes target, std::string& why) {
+    auto state = StateReader::open(image, index);
+    Result<void> result = state ? (*state)->read_at(0, target) : Result<void>(state.error());
+    why = result ? "" : describe(result.error());
+    return result.has_value() && (*state)->size() == target.size();
   };
   return view;
 }

@@ -87,6 +87,9 @@ Guest::View view_of(const ReferenceQcow2& image) {
     }
     return image.read_snapshot(index, 0, target, why);
   };
+  view.read_state = [&image](std::size_t index, Bytes target, std::string& why) {
+    return image.read_snapshot(index, image.state_begin(image.snapshots()[index]), target, why);
+  };
   return view;
 }
 

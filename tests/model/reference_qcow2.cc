@@ -12,6 +12,9 @@ constexpr std::uint64_t kSizeLimit = std::uint64_t{1} << 40;  // Of any table: k
 }  // namespace
 
 std::uint64_t ReferenceQcow2::be(std::uint64_t offset, unsigned bytes) const {
+  if (bytes == 8 && file_.size() >= 8 && offset <= file_.size() - 8) {
+    return load_be<std::uint64_t>(file_, static_cast<std::size_t>(offset));
+  }
   std::uint64_t value = 0;
   for (unsigned i = 0; i < bytes; ++i) {
     const std::uint64_t at = offset + i;

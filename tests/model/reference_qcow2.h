@@ -98,6 +98,11 @@ class ReferenceQcow2 {
   [[nodiscard]] bool read(std::uint64_t offset, Bytes target, std::string& why) const;
   [[nodiscard]] bool read_snapshot(std::size_t index, std::uint64_t offset, Bytes target,
                                    std::string& why) const;
+  // Where a snapshot's machine state begins, in offsets of its disk.
+  [[nodiscard]] std::uint64_t state_begin(const ReferenceSnapshot& snapshot) const noexcept {
+    const std::uint64_t coverage = cluster_bytes_ * l2_entries();
+    return (snapshot.disk_size + coverage - 1) / coverage * coverage;
+  }
 
   // With `sectors`, also which sectors of the file something refers to.
   [[nodiscard]] ReferenceReport check(bool sectors = false) const;

@@ -11,49 +11,72 @@ namespace varve::model {
 
 void Session::write(std::uint64_t offset, std::uint64_t length) {
   if (const std::uint64_t clipped = clip(offset, length); clipped > 0) {
-    note(guest_.write(image_, offset, clipped));
+    note(guest_.write(*image_, offset, clipped));
   }
 }
 
 void Session::write_zeroes(std::uint64_t offset, std::uint64_t length, bool may_unmap) {
   if (const std::uint64_t clipped = clip(offset, length); clipped > 0) {
-    note(guest_.write_zeroes(image_, offset, clipped, may_unmap));
+    note(guest_.write_zeroes(*image_, offset, clipped, may_unmap));
   }
 }
 
 void Session::discard(std::uint64_t offset, std::uint64_t length) {
   if (const std::uint64_t clipped = clip(offset, length); clipped > 0) {
-    note(guest_.discard(image_, offset, clipped));
+    note(guest_.discard(*image_, offset, clipped));
   }
 }
 
 void Session::apply_snapshot(std::size_t index) {
   if (index < guest_.now().snapshots.size()) {
-    note(guest_.apply_snapshot(image_, index));
+    note(guest_.apply_snapshot(*image_, index));
   }
 }
 
 void Session::delete_snapshot(std::size_t index) {
   if (index < guest_.now().snapshots.size()) {
-    note(guest_.delete_snapshot(image_, index));
+    note(guest_.delete_snapshot(*image_, index));
   }
 }
 
 void Session::start_apply(std::size_t index) {
   if (index < guest_.now().snapshots.size()) {
-    note(guest_.start_apply(image_, index));
+    note(guest_.start_apply(*image_, index));
   }
 }
 
 void Session::start_delete(std::size_t index) {
   if (index < guest_.now().snapshots.size()) {
-    note(guest_.start_delete(image_, index));
+    note(guest_.start_delete(*image_, index));
   }
 }
 
 void Session::rename_snapshot(std::size_t index, const char* name) {
   if (index < guest_.now().snapshots.size()) {
-    note(guest_.rename_snapshot(image_, index, name));
+    note(guest_.rename_snapshot(*image_, index, name));
+  }
+}
+
+void Session::repair_all() {
+  const Result<RepairReport> report = repair(*image_, Repair::all);
+  note(report ? Result<void>() : report.error());
+  if (report && report->left) {
+    note(*report->left);
+  }
+}
+
+void Session::reopen(DiscardMode discard, bool is_killed) {
+  if (is_killed) {
+    flush();
+    was_killed_ = true;
+  } else {
+    note(guest_.close(*image_));
+  }
+  const Result<Image*> opened = reopen_(discard);
+  if (opened) {
+    image_ = *opened;
+  } else {
+    note(opened.error());
   }
 }
 

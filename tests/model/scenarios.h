@@ -16,29 +16,57 @@ namespace varve::model {
 class Session {
  public:
   Session(Image& image, Guest& guest, const GeometryCase& geometry) noexcept
-      : image_(image), guest_(guest), geometry_(geometry) {}
+      : image_(&image), guest_(guest), geometry_(geometry) {}
 
   // Ranges are cut at the end of the disk; nothing left means nothing to do.
   void write(std::uint64_t offset, std::uint64_t length);
   void write_zeroes(std::uint64_t offset, std::uint64_t length, bool may_unmap);
   void discard(std::uint64_t offset, std::uint64_t length);
-  void write_compressed(std::uint64_t cluster) { note(guest_.write_compressed(image_, cluster)); }
-  void flush() { note(guest_.flush(image_)); }
-  void grow(std::uint64_t more) { note(guest_.grow(image_, guest_.size() + more)); }
-  void create_snapshot(const char* name) { note(guest_.create_snapshot(image_, name)); }
+  void write_compressed(std::uint64_t number) {
+    note(guest_.write_compressed(*image_, number % clusters()));
+  }
+  void flush() { note(guest_.flush(*image_)); }
+  void grow(std::uint64_t more) { note(guest_.grow(*image_, guest_.size() + more)); }
+  void create_full_snapshot(const char* name, std::uint64_t state_bytes) {
+    note(guest_.create_full_snapshot(*image_, name, state_bytes));
+  }
+  void create_snapshot(const char* name) { note(guest_.create_snapshot(*image_, name)); }
   // On a list that a failure left shorter these do nothing.
   void apply_snapshot(std::size_t index);
   void delete_snapshot(std::size_t index);
   void rename_snapshot(std::size_t index, const char* name);
   // Beside requests; see Guest.
-  void freeze_snapshot(const char* name) { note(guest_.freeze_snapshot(image_, name)); }
+  void freeze_snapshot(const char* name) { note(guest_.freeze_snapshot(*image_, name)); }
   void publish_snapshot() { note(guest_.publish_snapshot()); }
   void start_apply(std::size_t index);
   void start_delete(std::size_t index);
   void cancel() { guest_.cancel_operation(); }
-  void finish() { note(guest_.finish_operation(image_)); }
+  [[nodiscard]] bool is_live() const noexcept { return guest_.is_live(); }
+  [[nodiscard]] std::size_t snapshots() const noexcept { return guest_.now().snapshots.size(); }
+  void repair_all();
+  // The image is closed and opened again; what is left of it is forgotten instead, as when the
+  // process is killed, where `is_killed`. REQUIRES: `reopen` was given.
+  void reopen(DiscardMode discard, bool is_killed);
+  using Reopen = std::function<Result<Image*>(DiscardMode discard)>;
+  void allow_reopening(Reopen reopen) { reopen_ = std::move(reopen); }
+  [[nodiscard]] bool was_killed() const noexcept { return was_killed_; }
+  // Called by whoever wants to know when a step of several began.
+  void begin_step() {
+    if (step_began_) {
+      step_began_();
+    }
+  }
+  void watch_steps(std::function<void()> step_began) { step_began_ = std::move(step_began); }
+  void finish() { note(guest_.finish_operation(*image_)); }
 
   [[nodiscard]] std::uint64_t cluster() const noexcept { return geometry_.cluster_bytes(); }
+  // Whole clusters of the disk as it was created; and where one of them begins, counted round.
+  [[nodiscard]] std::uint64_t clusters() const noexcept {
+    return geometry_.create.size_bytes / cluster();
+  }
+  [[nodiscard]] std::uint64_t at(std::uint64_t number) const noexcept {
+    return number % clusters() * cluster();
+  }
   // A part of a cluster, in whole sectors.
   [[nodiscard]] std::uint64_t part() const noexcept {
     return cluster() / 4 < 512 ? 512 : cluster() / 4;
@@ -57,10 +85,13 @@ class Session {
     }
   }
 
-  Image& image_;
+  Image* image_;
   Guest& guest_;
   const GeometryCase& geometry_;
   std::optional<Error> failure_;
+  Reopen reopen_;
+  std::function<void()> step_began_;
+  bool was_killed_ = false;
 };
 
 struct Scenario {

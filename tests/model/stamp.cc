@@ -73,8 +73,13 @@ std::size_t find_stamp_mismatch(ConstBytes bytes, Stamp stamp, std::uint64_t off
   while (at < bytes.size()) {
     const auto inside = static_cast<std::size_t>((offset + at) % kWordBytes);
     const std::size_t length = std::min(bytes.size() - at, kWordBytes - inside);
+    const std::uint64_t expected = word_of(stamp, (offset + at) / kWordBytes);
+    if (length == kWordBytes && load_be<std::uint64_t>(bytes, at) == expected) {
+      at += kWordBytes;
+      continue;
+    }
     std::array<std::byte, kWordBytes> word;
-    store_be(Bytes(word), 0, word_of(stamp, (offset + at) / kWordBytes));
+    store_be(Bytes(word), 0, expected);
     for (std::size_t i = 0; i < length; ++i) {
       if (bytes[at + i] != word[inside + i]) {
         return at + i;

@@ -113,8 +113,30 @@ StateJudge::Verdict StateJudge::judge_list(const sim::SectorImage& image,
     }
     Verdict verdict = read_disk(image, reference, {&found[i], disk.size});
     verdict = verdict ? verdict : compare(disk.sectors);
+    verdict = verdict ? verdict : judge_state(image, reference, found[i], (*match)->snapshots[i]);
     if (verdict) {
       return name + *verdict;
+    }
+  }
+  return std::nullopt;
+}
+
+StateJudge::Verdict StateJudge::judge_state(const sim::SectorImage& image,
+                                            const ReferenceQcow2& reference,
+                                            const ReferenceSnapshot& found,
+                                            const SnapshotState& expected) {
+  if ((found.vm_state_size > 0) != (expected.state_bytes > 0)) {
+    return "its machine state has " + std::to_string(found.vm_state_size) + " bytes";
+  }
+  const std::uint64_t begin = reference.state_begin(found);
+  for (std::uint64_t at = 0; at < expected.state_bytes; at += kSectorBytes) {
+    const ReferenceQcow2::Source source = reference.source_at(found, begin + at);
+    const std::uint64_t inside = (begin + at) % reference.unit_bytes();
+    const bool is_there = source.kind == ReferenceQcow2::Source::Kind::file &&
+                          image.facts((source.offset + inside) / kSectorBytes).identity ==
+                              identity_of(expected.state_stamp, at / kSectorBytes);
+    if (!is_there) {
+      return "its machine state is not what was saved at " + std::to_string(at);
     }
   }
   return std::nullopt;
@@ -163,6 +185,10 @@ StateJudge::Verdict StateJudge::read_compressed(const sim::SectorImage& image,
   std::uint64_t key = source.descriptor;
   for (std::uint64_t i = begin; i < end; ++i) {
     key = sim::Random::mix(key ^ image.facts(i).hash);
+  }
+  constexpr std::size_t kUnpackedMax = 4096;
+  if (unpacked_.size() > kUnpackedMax) {
+    unpacked_.clear();
   }
   const auto known = unpacked_.find(key);
   if (known == unpacked_.end()) {

@@ -46,6 +46,10 @@ class StateJudge {
                                      Found& found) const;
   [[nodiscard]] Verdict judge_list(const sim::SectorImage& image, const ReferenceQcow2& reference,
                                    const Expectation& expected);
+  [[nodiscard]] static Verdict judge_state(const sim::SectorImage& image,
+                                           const ReferenceQcow2& reference,
+                                           const ReferenceSnapshot& found,
+                                           const SnapshotState& expected);
   [[nodiscard]] Verdict read_disk(const sim::SectorImage& image, const ReferenceQcow2& reference,
                                   const Disk& disk);
   [[nodiscard]] Verdict read_compressed(const sim::SectorImage& image,

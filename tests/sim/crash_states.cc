@@ -56,7 +56,9 @@ class Enumerator {
 
   void advance_to(Moment moment);
   void visit_moment(bool at_event);
+  [[nodiscard]] bool is_promised(Moment moment) const noexcept;
   void visit_subsets();
+  void visit_news();
   void visit_many();
   void visit_torn(std::size_t torn);
   void visit_tears(std::size_t torn, const std::vector<bool>& sectors);
@@ -81,6 +83,7 @@ class Enumerator {
   std::size_t next_event_ = 0;
   Moment moment_ = 0;
   std::uint64_t visited_ = 0;
+  bool must_keep_newest_ = false;
   bool stopped_ = false;
 };
 
@@ -163,7 +166,8 @@ template <class Kept>
 void Enumerator::choose(Kept kept) {
   choice_.clear();
   for (std::size_t place = 0; place < air_.size(); ++place) {
-    choice_.emplace_back(air_[place], Survival::of(kept(place)));
+    const bool is_kept = kept(place) || (must_keep_newest_ && place + 1 == air_.size());
+    choice_.emplace_back(air_[place], Survival::of(is_kept));
   }
 }
 
@@ -174,10 +178,25 @@ void Enumerator::visit_subsets() {
   }
 }
 
+// The subsets with the newest change: the others have been shown.
+void Enumerator::visit_news() {
+  const std::size_t newest = air_.size() - 1;
+  if (air_.size() > options_.exhaustive_max) {
+    must_keep_newest_ = true;
+    visit_many();
+    must_keep_newest_ = false;
+    return;
+  }
+  for (std::uint64_t bits = 0; bits < (std::uint64_t{1} << newest) && !stopped_; ++bits) {
+    choose([&](std::size_t place) { return place == newest || ((bits >> place) & 1) != 0; });
+    visit_choice();
+  }
+}
+
 // Too many in the air for every subset.
 void Enumerator::visit_many() {
   const std::size_t count = air_.size();
-  for (std::size_t length = 0; length <= count; ++length) {
+  for (std::size_t length = must_keep_newest_ ? count : 0; length <= count; ++length) {
     choose([&](std::size_t place) { return place < length; });
     visit_choice();
   }
@@ -283,7 +302,21 @@ void Enumerator::visit_random() {
   }
 }
 
+bool Enumerator::is_promised(Moment moment) const noexcept {
+  return options_.promised == nullptr ||
+         std::binary_search(options_.promised->begin(), options_.promised->end(), moment);
+}
+
 void Enumerator::visit_moment(bool at_event) {
+  const bool is_new = at_event && !air_.empty() && disk_.events()[air_.back()].submitted == moment_;
+  if (!is_promised(moment_)) {
+    if (is_new) {
+      visit_news();
+      visit_torn(air_.back());
+      visit_random();
+    }
+    return;
+  }
   if (air_.size() <= options_.exhaustive_max) {
     visit_subsets();
   } else {

@@ -5,6 +5,9 @@
 // but one, one alone, pairs and random subsets. The newest change is also torn between its sectors.
 // Size changes and punched holes are changes like any other. States of equal content may be shown
 // more than once: the caller knows contents apart by SectorImage::hash.
+//
+// With `promised`, states are not shown again where nothing more is asked of them than before:
+// after a change those that hold it, and everything only where a promise was made.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +29,7 @@ struct CrashOptions {
   unsigned random_subsets = 2;     // Per moment, sector by sector.
   unsigned random_tears = 2;       // Per new change of several sectors.
   std::uint64_t tear_all_sectors = 4;  // Changes of up to so many sectors tear in every way.
+  const std::vector<Moment>* promised = nullptr;  // See above; in ascending order.
 };
 
 // One power cut. `choice` replays it: the same run, the same moment, the same choice.

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "sim/blocking.h"
+#include "sim/flat_set.h"
 
 namespace varve::sim {
 namespace {
@@ -37,11 +38,12 @@ class CrashStates : public testing::Test {
     }
     return text;
   }
-  static std::set<std::string> shapes(const CrashDisk& disk, std::uint64_t sectors,
-                                      Moment from = 0) {
+  static std::set<std::string> shapes(const CrashDisk& disk, std::uint64_t sectors, Moment from = 0,
+                                      const std::vector<Moment>* promised = nullptr) {
     std::set<std::string> found;
     CrashOptions options;
     options.random_subsets = 40;
+    options.promised = promised;
     SectorImage start(disk.start());
     for_each_crash_state(disk, options, start, [&](const CrashState& state, SectorImage& content) {
       if (state.moment >= from) {
@@ -168,6 +170,37 @@ TEST_F(CrashStates, SizeChangesAndDiscardsAreChangesLikeAnyOther) {
   EXPECT_EQ(found.count({"01", 1024}), 1u);
   EXPECT_EQ(found.count({"11", 4096}), 1u);
   EXPECT_EQ(found.count({"01", 4096}), 1u);
+}
+
+TEST_F(CrashStates, WithPromisesEveryContentIsStillShownAndAllOfThemWhereOneIsMade) {
+  CrashDisk disk(start_);
+  CrashStorage storage(*engine_, disk);
+  write(storage, 0, 512, 1);
+  write(storage, 512, 512, 2);
+  ASSERT_TRUE(blocking_flush(storage));
+  write(storage, 1024, 512, 3);
+  write(storage, 0, 512, 4);
+  disk.mark();
+  write(storage, 512, 512, 5);
+  const std::vector<Moment> first = {0};
+  const std::vector<Moment> last = {0, disk.mark()};
+  const std::set<std::string> all = shapes(disk, 3);
+  EXPECT_EQ(shapes(disk, 3, 0, &first), all);
+  EXPECT_EQ(shapes(disk, 3, last[1], &last), shapes(disk, 3, last[1]));
+  EXPECT_EQ(shapes(disk, 3, last[1], &last).size(), 8u);
+}
+
+TEST(FlatSet, HoldsWhatWasPutIn) {
+  FlatSet set;
+  for (std::uint64_t turn = 0; turn < 2; ++turn) {
+    for (std::uint64_t i = 0; i < 5000; ++i) {
+      EXPECT_EQ(set.insert(i * i), turn == 0);
+    }
+  }
+  EXPECT_EQ(set.size(), 5000u);
+  set.clear();
+  EXPECT_EQ(set.size(), 0u);
+  EXPECT_TRUE(set.insert(0));
 }
 
 TEST_F(CrashStates, SameSeedSameStates) {

@@ -1,0 +1,210 @@
+// Goal: whatever a guest does in a row, a power cut at any moment of it costs nothing that was
+// flushed and no snapshot, and the image serves on. Method: every sequence of up to three
+// operations of an alphabet (model/alphabet.h) runs once per geometry on a CrashDisk; what a cut
+// may leave while its last operation runs, and at the end, is judged state by state
+// (model/crash_explorer.h). What a cut leaves earlier belongs to the shorter sequence.
+//
+// VARVE_CRASH_STATES different states are looked for, more of them where they are cheap. Sequences
+// come in rounds with one for each operation, the shorter ones first; VARVE_SEED orders them and
+// chooses where not every choice is shown. VARVE_CRASH_ONE_IN: of new arrangements of metadata one
+// in so many goes to the library. VARVE_CRASH_SECONDS: in place of a number of states, so much CPU.
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <map>
+
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include "model/alphabet.h"
+#include "model/crash_explorer.h"
+#include "sim/random.h"
+
+namespace varve::model {
+namespace {
+
+constexpr std::uint64_t kStatesWanted = 100'000;
+constexpr std::size_t kLengthMax = 3;
+constexpr std::size_t kExhaustive = 12;
+constexpr std::uint64_t kLibraryOneIn = 50;
+constexpr std::uint64_t kBriefOneIn = 5;
+constexpr std::uint64_t kStatesPerQemu = 10'000;
+constexpr std::uint64_t kLeaksOfKilled = 64;  // Of a process that was killed nobody gives back.
+
+struct Cell {
+  std::uint64_t sequences = 0;
+  std::vector<std::uint64_t> states;  // By the event of the operation after which the power went.
+  Exploration all;
+};
+
+double cpu_seconds() {
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
+// What was explored, by operation and geometry; printed at the end.
+class Table : public testing::Environment {
+ public:
+  static Cell& cell(std::size_t letter, const std::string& geometry) {
+    return cells()[letter][geometry];
+  }
+  static double& seconds() {
+    static double value = 0;
+    return value;
+  }
+  void TearDown() override {
+    if (cells().empty()) {
+      return;
+    }
+    Exploration all;
+    std::uint64_t sequences = 0;
+    std::printf("crash states by operation and geometry: sequences/events/states\n");
+    for (const auto& [letter, row] : cells()) {
+      std::printf("  %-20s", alphabet()[letter].name);
+      for (const auto& [geometry, cell] : row) {
+        std::printf("  %s %llu/%zu/%llu", geometry.c_str(), number(cell.sequences),
+                    cell.states.size(), number(cell.all.distinct));
+        all.add(cell.all);
+        sequences += cell.sequences;
+      }
+      std::printf("\n");
+    }
+    std::printf(
+        "explored: %llu distinct states of %llu sequences (%llu choices, %llu judged, %llu after a "
+        "second cut), %llu shown to the library, %llu to qemu-img; %.1f s of CPU, %.0f states per "
+        "second; at most %llu clusters leaked\n",
+        number(all.distinct), number(sequences), number(all.visited), number(all.judged),
+        number(all.second), number(all.library), number(all.qemu), seconds(),
+        static_cast<double>(all.distinct) / std::max(seconds(), 1e-3), number(all.leaks));
+  }
+
+ private:
+  using Row = std::map<std::string, Cell>;
+  static unsigned long long number(std::uint64_t value) { return value; }
+  static std::map<std::size_t, Row>& cells() {
+    static std::map<std::size_t, Row> table;
+    return table;
+  }
+};
+[[maybe_unused]] const testing::Environment* const kTable =
+    testing::AddGlobalTestEnvironment(std::make_unique<Table>().release());
+
+class CrashSequences : public testing::TestWithParam<GeometryCase> {
+ protected:
+  void SetUp() override {
+    // A run allocates and frees a megabyte and more: the memory need not go back each time.
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+    mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    Scenario scenario;
+    scenario.prepare = &prepare_for_sequences;
+    std::string why;
+    prepared_ = prepare(lab_, scenario, why);
+    ASSERT_TRUE(prepared_) << why;
+  }
+
+  // One sequence, of which the last letter's moments are explored.
+  void explore(const Sequence& sequence, std::uint64_t seed) {
+    const Scenario scenario = scenario_of(sequence, GetParam());
+    CrashRun run(lab_, scenario, *prepared_);
+    const auto wrong = run.run(nullptr, sequence.size() < kLengthMax);
+    ASSERT_FALSE(wrong) << scenario.name << ": " << *wrong;
+    ASSERT_EQ(run.order_violation(), "") << scenario.name;
+    const std::vector<sim::Moment> promised = run.guest().promised_moments();
+    ExplorationLimits limits;
+    limits.cuts.seed = seed;
+    limits.cuts.from = run.steps().back();
+    limits.cuts.promised = &promised;
+    limits.cuts.exhaustive_max = kExhaustive;
+    limits.cuts.random_subsets = 1;
+    limits.cuts.random_tears = 1;
+    limits.cuts.pairs_max = 8;
+    limits.excuse_mismatches = scenario.control;
+    limits.leaks_before = run.was_killed() ? kLeaksOfKilled : 0;
+    // In a brief run the dear part is shared out: a seed takes others than the one before.
+    const bool is_alone = sequence.size() == 1;
+    const bool is_turn = !is_brief_ || (sequence.back() + seed) % kBriefOneIn == 0;
+    limits.library_one_in = !is_alone ? one_in_ : is_turn ? 1 : kBriefOneIn;
+    const bool qemu_is_due = (qemu_ + 1) * kStatesPerQemu <= explorer_.states() + kStatesPerQemu;
+    limits.qemu_max = qemu_is_due ? 1 : 0;
+    limits.settle_again = limits.go_on_again = is_alone && is_turn ? 1 : 0;
+    const Exploration exploration = explorer_.explore(run.disk(), run.guest(), limits);
+    qemu_ += exploration.qemu;
+    ASSERT_FALSE(exploration.wrong) << scenario.name << ": " << *exploration.wrong;
+    add(sequence.back(), run, exploration);
+  }
+
+  void add(std::size_t letter, const CrashRun& run, const Exploration& exploration) {
+    Cell& cell = Table::cell(letter, GetParam().name);
+    ++cell.sequences;
+    cell.all.add(exploration);
+    std::size_t event = 0;
+    for (std::size_t i = 0; i < exploration.after.size(); ++i) {
+      if (run.disk().events()[i].submitted <= run.steps().back()) {
+        continue;
+      }
+      EXPECT_GT(exploration.after[i], 0u)
+          << "an empty cell: " << alphabet()[letter].name << ", event " << event;
+      cell.states.resize(std::max(cell.states.size(), event + 1));
+      cell.states[event++] += exploration.after[i];
+    }
+  }
+
+  Lab lab_{GetParam()};
+  CrashExplorer explorer_{lab_};
+  std::optional<Prepared> prepared_;
+  std::uint64_t one_in_ = sim::environment_number("VARVE_CRASH_ONE_IN", kLibraryOneIn);
+  // Fewer states wanted than single operations have.
+  bool is_brief_ =
+      sim::environment_number("VARVE_CRASH_STATES", kStatesWanted) < kStatesWanted / 10 &&
+      sim::environment_number("VARVE_CRASH_SECONDS", 0) == 0;
+  std::uint64_t qemu_ = 0;
+};
+
+// How much of the whole a geometry gets: large clusters are dear, and without snapshots there are
+// few sequences.
+std::uint64_t share_of(const GeometryCase& geometry) {
+  constexpr std::uint64_t kSmall = 4096;
+  constexpr std::uint64_t kMiddle = 16384;
+  if (!geometry.can_snapshot()) {
+    return 1;
+  }
+  return geometry.cluster_bytes() <= kSmall ? 8 : geometry.cluster_bytes() <= kMiddle ? 4 : 2;
+}
+
+TEST_P(CrashSequences, LeaveNothingButLeaks) {
+  const std::uint64_t seed = sim::seed_from_environment();
+  SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));
+  std::uint64_t shares = 0;
+  for (const GeometryCase& geometry : geometry_cases()) {
+    shares += share_of(geometry);
+  }
+  const auto seconds = static_cast<double>(sim::environment_number("VARVE_CRASH_SECONDS", 0)) *
+                       static_cast<double>(share_of(GetParam())) / static_cast<double>(shares);
+  const std::uint64_t wanted =
+      sim::environment_number("VARVE_CRASH_STATES", kStatesWanted) * share_of(GetParam()) / shares;
+  const SequenceOrder order(GetParam(), seed);
+  const double began = cpu_seconds();
+  const auto is_enough = [&] {
+    return seconds > 0 ? cpu_seconds() - began >= seconds : explorer_.states() >= wanted;
+  };
+  // With time left all begins anew, with other choices.
+  for (std::size_t turn = 0; !HasFailure() && (turn == 0 || !is_enough()); ++turn) {
+    if (turn >= order.rounds() && seconds == 0) {
+      break;
+    }
+    for (const std::size_t letter : order.letters()) {
+      explore(order.sequence(turn % order.rounds(), letter), seed + turn);
+      if (HasFailure() || (turn > 0 && is_enough())) {
+        break;
+      }
+    }
+  }
+  Table::seconds() += cpu_seconds() - began;
+}
+
+INSTANTIATE_TEST_SUITE_P(Geometries, CrashSequences, testing::ValuesIn(geometry_cases()),
+                         [](const testing::TestParamInfo<GeometryCase>& parameter) {
+                           return parameter.param.name;
+                         });
+
+}  // namespace
+}  // namespace varve::model
