@@ -183,12 +183,7 @@ class Growth {
     Batch batch(metadata_->counters);
     VARVE_TRY(batch.write(*metadata_->file, IoTag::l1, metadata_->l1.offset(), copy.bytes()));
     VARVE_TRY(batch.run());
-    VARVE_TRY(batch.flush(*metadata_->file));
-    const Result<void> barrier = batch.run();
-    if (!barrier) {
-      metadata_->commit.poison();  // O9
-    }
-    return barrier;
+    return barrier(*metadata_);
   }
 
   // The disk is as large as before. Tables made for the new range are dropped with the slots that

@@ -211,9 +211,7 @@ Result<void> RefcountRebuild::run() {
   VARVE_TRY(place_table());
   VARVE_TRY(write_blocks());
   VARVE_TRY(write_table());
-  Batch batch(metadata_->counters);
-  VARVE_TRY(batch.flush(*metadata_->file));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(barrier(*metadata_));
   return switch_header();
 }
 

@@ -135,8 +135,7 @@ class Repairer {
     Batch batch(metadata().counters);
     VARVE_TRY(batch.write(*metadata().file, IoTag::snapshot_table, offset, bytes.bytes()));
     VARVE_TRY(batch.run());
-    VARVE_TRY(batch.flush(*metadata().file));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(barrier(metadata()));
     return switch_snapshots(offset);
   }
 
@@ -193,9 +192,8 @@ class Repairer {
       VARVE_TRY(batch.write(*metadata().file, places[i].tag, HostOffset(places[i].offset),
                             ConstBytes(values[i])));
     }
-    VARVE_TRY(batch.run());
-    VARVE_TRY(batch.flush(*metadata().file));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(write_in_place(metadata(), batch));
+    VARVE_TRY(barrier(metadata()));
     report_.entries_mended = places.size();
     return image_->reload();
   }

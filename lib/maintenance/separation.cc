@@ -93,7 +93,7 @@ Result<void> Separation::move(const Place& place, IoTag entry_tag, IoTag content
   std::array<std::byte, 8> entry{};
   store_be(Bytes(entry), 0, fresh.value() | place.flags);
   VARVE_TRY(batch.write(*metadata_->file, entry_tag, place.where, ConstBytes(entry)));
-  return batch.run();
+  return write_in_place(*metadata_, batch);
 }
 
 Result<void> Separation::run() {
@@ -103,9 +103,7 @@ Result<void> Separation::run() {
   for (const Place& place : shared_slots_) {
     VARVE_TRY(move(place, IoTag::l1, IoTag::l2));
   }
-  Batch batch(metadata_->counters);
-  VARVE_TRY(batch.flush(*metadata_->file));
-  return batch.run();
+  return barrier(*metadata_);
 }
 
 }  // namespace varve

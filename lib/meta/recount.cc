@@ -197,17 +197,12 @@ class Settlement {
 }  // namespace
 
 Result<void> clear_features(Metadata& metadata, std::uint64_t features) noexcept {
-  BlockingWaiter waiter(metadata.file->engine());
-  HeaderWriter::Update update;
   const std::uint64_t kept = metadata.header.incompatible & ~features;
-  update.patch.set<std::uint64_t>(offsetof(RawHeader, incompatible_features), kept);
-  update.waiter = &waiter;
-  metadata.header_writer.submit(update);
-  const Result<void> written = waiter.wait();
-  if (written) {
-    metadata.header.incompatible = kept;
-  }
-  return written;
+  HeaderPatch patch;
+  patch.set<std::uint64_t>(offsetof(RawHeader, incompatible_features), kept);
+  VARVE_TRY(write_header(metadata, patch));
+  metadata.header.incompatible = kept;
+  return {};
 }
 
 Result<void> recount(Metadata& metadata, Recounted what) noexcept {

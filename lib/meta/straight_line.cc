@@ -1,5 +1,6 @@
 #include "meta/straight_line.h"
 
+#include "base/try.h"
 #include "meta/blocking_waiter.h"
 
 namespace varve {
@@ -17,6 +18,20 @@ Result<void> flush_and_wait(Metadata& metadata) noexcept {
   BlockingWaiter waiter(metadata.file->engine());
   metadata.commit.flush(waiter);
   return waiter.wait();
+}
+
+Result<void> write_in_place(Metadata& metadata, Batch& batch) noexcept {
+  const Result<void> written = batch.run();
+  if (!written) {
+    metadata.commit.poison();
+  }
+  return written;
+}
+
+Result<void> barrier(Metadata& metadata) noexcept {
+  Batch batch(metadata.counters);
+  VARVE_TRY(batch.flush(*metadata.file));
+  return write_in_place(metadata, batch);
 }
 
 Result<void> write_header(Metadata& metadata, const HeaderPatch& patch) noexcept {

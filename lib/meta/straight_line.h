@@ -2,6 +2,7 @@
 // repairing. Not inside a completion. Threads: the engine's thread only.
 #pragma once
 
+#include "meta/batch.h"
 #include "meta/metadata.h"
 
 namespace varve {
@@ -11,6 +12,13 @@ namespace varve {
 
 // Everything that was changed in memory is on disk.
 [[nodiscard]] Result<void> flush_and_wait(Metadata& metadata) noexcept;
+
+// Makes durable what was written past the caches. A failure poisons the image (O9).
+[[nodiscard]] Result<void> barrier(Metadata& metadata) noexcept;
+
+// Runs writes over entries in use, past the caches. On failure the file may hold any of them, and
+// the image is poisoned.
+[[nodiscard]] Result<void> write_in_place(Metadata& metadata, Batch& batch) noexcept;
 
 // Success: durable. On failure what the header says is unknown, and the image is poisoned.
 [[nodiscard]] Result<void> write_header(Metadata& metadata, const HeaderPatch& patch) noexcept;
