@@ -28,6 +28,15 @@ Batch::~Batch() {
   VARVE_ASSERT(pending_ == 0);
 }
 
+Result<void> Batch::reserve(std::size_t count) noexcept {
+  try {
+    items_.reserve(count);
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot allocate an I/O batch");
+  }
+  return {};
+}
+
 Result<Batch::Item*> Batch::add(Storage& storage, StorageOperation operation, IoTag tag,
                                 HostOffset offset) noexcept {
   VARVE_ASSERT(pending_ == 0);

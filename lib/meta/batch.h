@@ -19,6 +19,8 @@ class Batch {
   Batch& operator=(const Batch&) = delete;
   ~Batch();
 
+  // So many can be collected afterwards without memory. Errors: no_memory.
+  Result<void> reserve(std::size_t count) noexcept;
   // Collect; nothing is issued before start(). The memory stays the caller's and must outlive the
   // batch's run. Errors: no_memory.
   Result<void> read(Storage& storage, IoTag tag, HostOffset offset, Bytes target) noexcept;

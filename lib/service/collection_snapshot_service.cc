@@ -118,13 +118,14 @@ std::uint32_t CollectionSnapshotService::create_snapshot(CimText collection,
     const CreatedElement created{ReferenceKind::snapshot_collection, Uuid::make_random()};
     const std::uint64_t now = core_->clock().calendar_nanoseconds();
     name_all(plans, *found, created.id, *settings, now);
+    std::string path = core_->print(created);  // What fails, fails before the work.
     const WorkStarted started =
         core_->start(lock,
                      std::make_unique<CreateWork>(std::move(plans), created, now,
                                                   core_->options().quiesce_timeout_milliseconds),
-                     JobType::collection_snapshot, job);
+                     JobType::collection_snapshot, &job);
     if (started.created) {
-      resulting_snapshot_collection = core_->print(*started.created);
+      resulting_snapshot_collection = std::move(path);
     }
     return method_code_of(started);
   });
@@ -147,7 +148,7 @@ std::uint32_t CollectionSnapshotService::apply_snapshot(CimText snapshot_collect
         lock,
         std::make_unique<ApplyWork>(std::move(plans), core_->clock().calendar_nanoseconds(),
                                     core_->options().quiesce_timeout_milliseconds),
-        JobType::apply, job, true));
+        JobType::apply, &job, true));
   });
 }
 
@@ -167,7 +168,7 @@ std::uint32_t CollectionSnapshotService::destroy_snapshot(CimText affected_snaps
     }
     return method_code_of(core_->start(
         lock, std::make_unique<DestroyWork>(varve::systems_of(plans), std::move(plans)),
-        JobType::destroy, job));
+        JobType::destroy, &job));
   });
 }
 

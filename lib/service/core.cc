@@ -8,6 +8,7 @@
 #include "base/failure.h"
 #include "base/try.h"
 #include "service/clock.h"
+#include "service/guarded.h"
 #include "service/image_set.h"
 #include "service/scan.h"
 
@@ -76,43 +77,43 @@ void ServiceCore::set_in_use(const Work& work, bool is_in_use) noexcept {
 }
 
 WorkStarted ServiceCore::start(std::unique_lock<std::mutex>& lock, std::unique_ptr<Work> work,
-                               JobType type, bool always_job) {
+                               JobType type, std::string* job_path, bool always_job) {
   WorkStarted started;
   jobs.drop_old(clock_->steady_nanoseconds(), retention_nanoseconds());
-  Job* job = nullptr;
-  if (!options_.synchronous || always_job) {
-    job = &jobs.add(type, clock_->calendar_nanoseconds(), clock_->steady_nanoseconds());
-    started.job = job->id;
-  }
-  if (!options_.synchronous) {
-    Work* raw = work.get();
-    works_[job->id] = std::move(work);
-    set_in_use(*raw, true);
-    try {
-      executor_->post([this, id = job->id, raw] { run_job(id, *raw); });
-    } catch (const std::bad_alloc&) {
-      set_in_use(*raw, false);
-      works_.erase(job->id);
-      jobs.remove(started.job);
-      throw;
-    }
+  if (options_.synchronous && !always_job) {
+    started.result = run_now(lock, *work);
+    started.created = work->created();
     return started;
   }
-  started.result = run_now(lock, *work, job == nullptr ? nullptr : &job->control);
-  started.created = work->created();
-  if (job != nullptr) {
-    jobs.end(*job, started.result, started.created, clock_->steady_nanoseconds());
+  Work& kept = *work;
+  Job& job = jobs.add(type, clock_->calendar_nanoseconds(), clock_->steady_nanoseconds());
+  started.job = job.id;
+  try {
+    *job_path = references.print(ReferenceKind::job, job.id);
+    if (!options_.synchronous) {
+      post(job.id, std::move(work));
+    }
+  } catch (const std::bad_alloc&) {
+    job_path->clear();
+    works_.erase(started.job);
+    jobs.remove(started.job);
+    throw;
+  }
+  if (options_.synchronous) {
+    started.result = run_now(lock, kept, &job.control);
+    started.created = kept.created();
+    jobs.end(job, started.result, started.created, clock_->steady_nanoseconds());
   }
   return started;
 }
 
-WorkStarted ServiceCore::start(std::unique_lock<std::mutex>& lock, std::unique_ptr<Work> work,
-                               JobType type, std::string& job_path, bool always_job) {
-  WorkStarted started = start(lock, std::move(work), type, always_job);
-  if (!started.job.is_null()) {
-    job_path = references.print(ReferenceKind::job, started.job);
-  }
-  return started;
+void ServiceCore::post(const Uuid& id, std::unique_ptr<Work> work) {
+  Work* raw = work.get();
+  std::unique_ptr<Work>& kept = works_[id];
+  // What is posted runs: nothing that may fail comes after it. It waits for the mutex.
+  executor_->post([this, id, raw] { run_job(id, *raw); });
+  kept = std::move(work);
+  set_in_use(*raw, true);
 }
 
 Result<void> ServiceCore::run_now(std::unique_lock<std::mutex>& lock, Work& work,
@@ -169,13 +170,28 @@ Result<void> ServiceCore::open_perform_scan(Work& work, WorkControl& control, Op
   VARVE_TRY(open_disks(work, control, disks));
   // Of an earlier failure; nothing where all went well.
   VARVE_TRY(settle_sets(disks, control));
-  const Result<void> result = work.perform(disks, control);
-  for (System* system : work.systems()) {
-    SnapshotTree tree = VARVE_TRY(scan_snapshots(*system, disks.of(*system)));
+  {
     const std::lock_guard lock(mutex);
-    system->tree = std::move(tree);
+    for (System* system : work.systems()) {
+      system->tree.snapshots.reserve(system->tree.snapshots.size() + 1);
+    }
   }
+  const Result<void> result = guarded([&] { return work.perform(disks, control); });
+  scan(work, disks);
   return result;
+}
+
+void ServiceCore::scan(Work& work, const OpenDisks& disks) noexcept {
+  for (System* system : work.systems()) {
+    auto tree = guarded([&] { return scan_snapshots(*system, disks.of(*system)); });
+    const std::lock_guard lock(mutex);
+    // What was done is done: that there is no memory to look at it does not make it fail.
+    if (tree) {
+      system->tree = std::move(*tree);
+    } else {
+      work.amend(*system);
+    }
+  }
 }
 
 Result<void> ServiceCore::open_disks(Work& work, WorkControl& control, OpenDisks& disks) {

@@ -41,13 +41,11 @@ class ServiceCore {
   JobTable jobs;
 
   // Does the work, or gives it a job, as the service's mode says; `always_job`: synchronous work
-  // has a job too, which has ended already. `lock` holds the mutex, and does again afterwards.
+  // has a job too, which has ended already. `job_path` becomes the job's. `lock` holds the mutex,
+  // and does again afterwards. Throws std::bad_alloc only while nothing has begun.
   // REQUIRES: the work's systems are not in use.
   WorkStarted start(std::unique_lock<std::mutex>& lock, std::unique_ptr<Work> work, JobType type,
-                    bool always_job = false);
-  // The same for a method with an out parameter for the job's path.
-  WorkStarted start(std::unique_lock<std::mutex>& lock, std::unique_ptr<Work> work, JobType type,
-                    std::string& job_path, bool always_job = false);
+                    std::string* job_path, bool always_job = false);
   // Does the work without a job, whatever the mode; `lock` as above.
   Result<void> run_now(std::unique_lock<std::mutex>& lock, Work& work,
                        WorkControl* control = nullptr);
@@ -65,8 +63,11 @@ class ServiceCore {
   }
 
  private:
+  void post(const Uuid& id, std::unique_ptr<Work> work);
   void run_job(const Uuid& id, Work& work);
   Result<void> open_perform_scan(Work& work, WorkControl& control, OpenDisks& disks);
+  // Looks at the snapshots of the work's systems after it.
+  void scan(Work& work, const OpenDisks& disks) noexcept;
   // Opens the disks of every system of the work, within the time allowed for locks.
   Result<void> open_disks(Work& work, WorkControl& control, OpenDisks& disks);
   void turn(Engine& its_engine, int timeout_milliseconds);

@@ -5,6 +5,7 @@
 #include "base/failure.h"
 #include "base/try.h"
 #include "service/clock.h"
+#include "service/guarded.h"
 #include "service/image_set.h"
 
 namespace varve {
@@ -104,6 +105,20 @@ std::vector<System*> CreateWork::systems_of(const std::vector<SystemPlan>& plans
   return systems;
 }
 
+Snapshot CreateWork::expected_snapshot(const SystemPlan& plan, const OpenDisks& disks) const {
+  Snapshot snapshot;
+  snapshot.id = plan.settings.snapshot;
+  snapshot.element_name = plan.element_name;
+  snapshot.creation_nanoseconds = calendar_nanoseconds_;
+  snapshot.settings = plan.settings;
+  snapshot.settings.first_system = plans_.front().system->id();
+  snapshot.is_first_named = true;
+  for (const OpenDisk& disk : disks.of(*plan.system)) {
+    snapshot.members.push_back({disk.index, 0});
+  }
+  return snapshot;
+}
+
 Result<void> CreateWork::add_members(const SystemPlan& plan, const OpenDisks& disks) {
   StoredSettings settings = plan.settings;
   settings.first_system = plans_.front().system->id();
@@ -129,10 +144,10 @@ Result<void> CreateWork::add_members(const SystemPlan& plan, const OpenDisks& di
   return {};
 }
 
-Result<void> CreateWork::perform(OpenDisks& disks, WorkControl& control) {
-  control_ = &control;
+Result<void> CreateWork::create(const OpenDisks& disks, WorkControl& control) {
   for (const SystemPlan& plan : plans_) {
     VARVE_TRY(add_members(plan, disks));
+    expected_.push_back(expected_snapshot(plan, disks));
   }
   CreationSteps steps;
   steps.stop = [this] { return stop_systems(); };
@@ -140,9 +155,19 @@ Result<void> CreateWork::perform(OpenDisks& disks, WorkControl& control) {
     resume_without_state();
     return save_states();
   };
-  const Result<void> result = create_set(images_, std::move(options_), steps, control);
+  return create_set(images_, std::move(options_), steps, control);
+}
+
+Result<void> CreateWork::perform(OpenDisks& disks, WorkControl& control) {
+  control_ = &control;
+  const Result<void> result = guarded([&] { return create(disks, control); });
   while (!quiesced_.empty()) {
     resume(*quiesced_.back());
+  }
+  for (std::size_t i = 0; i < plans_.size() && result; ++i) {
+    if (state_writers_[i] != nullptr) {
+      expected_[i].members.front().state_bytes = state_writers_[i]->size();
+    }
   }
   // A writer whose blob was not published gives its clusters back: before the images close.
   state_writers_.clear();
@@ -150,6 +175,14 @@ Result<void> CreateWork::perform(OpenDisks& disks, WorkControl& control) {
     created_ = element_;
   }
   return result;
+}
+
+void CreateWork::amend(System& system) noexcept {
+  for (std::size_t i = 0; i < expected_.size() && created_; ++i) {
+    if (plans_[i].system == &system) {
+      system.tree.add(std::move(expected_[i]));
+    }
+  }
 }
 
 Result<void> CreateWork::stop_systems() {

@@ -45,9 +45,13 @@ class CreateWork final : public Work {
              std::uint64_t calendar_nanoseconds, unsigned quiesce_timeout_milliseconds);
 
   Result<void> perform(OpenDisks& disks, WorkControl& control) override;
+  void amend(System& system) noexcept override;
 
  private:
   static std::vector<System*> systems_of(const std::vector<SystemPlan>& plans);
+  // What the tree will show, as far as it is known before.
+  [[nodiscard]] Snapshot expected_snapshot(const SystemPlan& plan, const OpenDisks& disks) const;
+  Result<void> create(const OpenDisks& disks, WorkControl& control);
   Result<void> add_members(const SystemPlan& plan, const OpenDisks& disks);
   Result<void> stop_systems();
   void resume(const SystemPlan& plan) noexcept;
@@ -57,6 +61,7 @@ class CreateWork final : public Work {
                           unsigned to_percent);
 
   std::vector<SystemPlan> plans_;
+  std::vector<Snapshot> expected_;  // One per plan.
   CreatedElement element_;
   std::uint64_t calendar_nanoseconds_;
   unsigned quiesce_timeout_milliseconds_;

@@ -109,9 +109,10 @@ Result<std::string> SnapshotServices::define_system(const SystemDefinition& defi
     if (!system) {
       return system.error();
     }
+    std::string path = core_->references.print(ReferenceKind::system, definition.id);
     const std::lock_guard lock(core_->mutex);
-    core_->registry.systems[definition.id] = std::move(*system);
-    return core_->references.print(ReferenceKind::system, definition.id);
+    core_->registry.systems.emplace(definition.id, std::move(*system));
+    return path;
   });
 }
 
@@ -140,13 +141,14 @@ Result<std::string> SnapshotServices::define_collection(const Uuid& id,
     if (id.is_null()) {
       return failure(ErrorCode::invalid_argument, "a collection takes a GUID");
     }
+    std::string path = core_->references.print(ReferenceKind::collection, id);
     const std::lock_guard lock(core_->mutex);
     auto [entry, is_new] =
         core_->registry.collections.insert({id, {id, std::string(element_name), {}}});
     if (!is_new) {
       return failure(ErrorCode::exists, "the collection is defined already");
     }
-    return core_->references.print(ReferenceKind::collection, id);
+    return path;
   });
 }
 

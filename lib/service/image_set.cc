@@ -27,12 +27,20 @@ Result<void> rename_member(const SetMember& member, std::string_view name) {
   return rename_snapshot(*member.disk.image, index, name);
 }
 
+// A poisoned image does not know what its file holds.
+bool is_poisoned(Image& image) noexcept {
+  const Result<void> flushed = image.flush();
+  return !flushed && flushed.error().code == ErrorCode::poisoned;
+}
+
+// Of applying or deleting. What fails once the change is there and durable costs space at most.
 Result<void> wait_for(const SnapshotOperation& operation, Image& image,
                       const WorkControl& control) {
   while (!operation.is_done()) {
     control.wait(image.engine());
   }
-  return operation.result();
+  const bool is_visible = operation.times().usable_nanoseconds != 0;
+  return is_visible && !is_poisoned(image) ? Result<void>() : operation.result();
 }
 
 Result<void> delete_member(const SetMember& member, const WorkControl& control) {
@@ -45,12 +53,6 @@ Result<void> apply_member(const SetMember& member, const WorkControl& control) {
   const std::size_t index = VARVE_TRY(find_now(member));
   const auto operation = VARVE_TRY(start_apply(*member.disk.image, index));
   return wait_for(*operation, *member.disk.image, control);
-}
-
-// A poisoned image does not know what its file holds.
-bool is_poisoned(Image& image) noexcept {
-  const Result<void> flushed = image.flush();
-  return !flushed && flushed.error().code == ErrorCode::poisoned;
 }
 
 // Goes on after a failure: what fails is left for settling.
@@ -242,7 +244,9 @@ Result<void> delete_set(const std::vector<SetMember>& members, const WorkControl
     }
     return result;
   }
-  return delete_others(members, control);
+  // The snapshot is gone; what is left of it is hidden, and settling finds it.
+  static_cast<void>(delete_others(members, control));
+  return {};
 }
 
 Result<void> rename_set(const std::vector<SetMember>& members, std::string_view name) {

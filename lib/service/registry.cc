@@ -1,12 +1,28 @@
 #include "service/registry.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "base/assert.h"
 
 namespace varve {
 
-const Snapshot* SnapshotTree::find(const Uuid& id) const noexcept {
+namespace {
+
+template <class Snapshots>
+auto* find_published(Snapshots& snapshots, const Uuid& id) noexcept {
   const auto found = std::ranges::find(snapshots, id, &Snapshot::id);
   return found == snapshots.end() || found->is_pending() ? nullptr : &*found;
+}
+
+}  // namespace
+
+const Snapshot* SnapshotTree::find(const Uuid& id) const noexcept {
+  return find_published(snapshots, id);
+}
+
+Snapshot* SnapshotTree::find(const Uuid& id) noexcept {
+  return find_published(snapshots, id);
 }
 
 std::vector<const Snapshot*> SnapshotTree::branch(const Uuid& id) const {
@@ -25,6 +41,28 @@ std::vector<const Snapshot*> SnapshotTree::branch(const Uuid& id) const {
   }
   std::ranges::reverse(found);
   return found;
+}
+
+void SnapshotTree::add(Snapshot&& snapshot) noexcept {
+  VARVE_ASSERT(snapshots.size() < snapshots.capacity());
+  snapshot.parent = std::exchange(most_current, snapshot.id);
+  const auto place = std::ranges::upper_bound(snapshots, snapshot.creation_nanoseconds, {},
+                                              &Snapshot::creation_nanoseconds);
+  snapshots.insert(place, std::move(snapshot));
+}
+
+void SnapshotTree::remove(const Uuid& id) noexcept {
+  const auto found = std::ranges::find(snapshots, id, &Snapshot::id);
+  if (found == snapshots.end()) {
+    return;
+  }
+  const Uuid parent = found->parent;
+  snapshots.erase(found);
+  for (Snapshot& each : snapshots) {
+    each.parent = each.parent == id ? parent : each.parent;
+  }
+  most_current = most_current == id ? parent : most_current;
+  last_applied = last_applied == id ? Uuid() : last_applied;
 }
 
 System* Registry::find_system(const Uuid& id) const noexcept {

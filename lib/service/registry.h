@@ -29,7 +29,6 @@ struct Disk {
 struct Snapshot {
   struct Member {
     std::size_t disk = 0;  // Of the system.
-    Uuid uuid;             // Of the entry in that disk.
     std::uint64_t state_bytes = 0;
   };
   Uuid id;
@@ -60,8 +59,13 @@ struct SnapshotTree {
   Uuid last_applied;
 
   [[nodiscard]] const Snapshot* find(const Uuid& id) const noexcept;
+  [[nodiscard]] Snapshot* find(const Uuid& id) noexcept;
   // The snapshot and all below it, children before their parents.
   [[nodiscard]] std::vector<const Snapshot*> branch(const Uuid& id) const;
+
+  // What creating and destroying do to the tree. `add` needs room for one more.
+  void add(Snapshot&& snapshot) noexcept;
+  void remove(const Uuid& id) noexcept;
 };
 
 struct System {

@@ -7,6 +7,7 @@
 
 #include "base/failure.h"
 #include "base/try.h"
+#include "service/guarded.h"
 #include "service/image_set.h"
 
 namespace varve {
@@ -60,9 +61,10 @@ std::vector<System*> systems_of(const std::vector<SnapshotPlan>& plans) {
 
 Result<void> ApplyWork::perform(OpenDisks& disks, WorkControl& control) {
   std::vector<SetMember> members;
+  States states;
   for (const SnapshotPlan& plan : plans_) {
     // A state that cannot be read is found before anything changes.
-    VARVE_TRY(open_state(plan, disks));
+    states.push_back(VARVE_TRY(open_state(plan, disks)));
     const auto more = VARVE_TRY(find_members(*plan.system, plan.snapshot, disks));
     members.insert(members.end(), more.begin(), more.end());
   }
@@ -71,7 +73,7 @@ Result<void> ApplyWork::perform(OpenDisks& disks, WorkControl& control) {
     result = begin(control);
   }
   if (result) {
-    result = apply_set(members, calendar_nanoseconds_, control);
+    result = guarded([&] { return apply_set(members, calendar_nanoseconds_, control); });
   }
   if (!result) {
     for (StateProvider* provider : quiesced_) {
@@ -79,8 +81,18 @@ Result<void> ApplyWork::perform(OpenDisks& disks, WorkControl& control) {
     }
     return result;
   }
+  is_applied_ = true;
   control.report(1, 1, 0, kAppliedPercent);
-  return load_states(disks, control);
+  return load_states(states, control);
+}
+
+void ApplyWork::amend(System& system) noexcept {
+  for (const SnapshotPlan& plan : plans_) {
+    if (plan.system == &system && is_applied_) {
+      system.tree.most_current = plan.snapshot.id;
+      system.tree.last_applied = plan.snapshot.id;
+    }
+  }
 }
 
 Result<void> ApplyWork::stop_systems() {
@@ -95,18 +107,17 @@ Result<void> ApplyWork::stop_systems() {
   return {};
 }
 
-Result<void> ApplyWork::load_states(OpenDisks& disks, WorkControl& control) {
+Result<void> ApplyWork::load_states(const States& states, WorkControl& control) {
   Result<void> first;
-  for (const SnapshotPlan& plan : plans_) {
-    StateProvider* provider = plan.system->definition.provider;
+  for (std::size_t i = 0; i < plans_.size(); ++i) {
+    StateProvider* provider = plans_[i].system->definition.provider;
     if (provider == nullptr) {
       continue;
     }
-    const std::unique_ptr<StateReader> reader = VARVE_TRY(open_state(plan, disks));
     Result<void> loaded;
-    if (reader) {
-      ReaderSource source(*reader, control);
-      loaded = provider->load(&source, plan.snapshot.settings.state);
+    if (states[i]) {
+      ReaderSource source(*states[i], control);
+      loaded = provider->load(&source, plans_[i].snapshot.settings.state);
     } else {
       loaded = provider->load(nullptr, EnabledState::off);
     }
@@ -122,9 +133,18 @@ Result<void> DestroyWork::perform(OpenDisks& disks, WorkControl& control) {
   for (std::size_t i = 0; i < plans_.size(); ++i) {
     const auto members = VARVE_TRY(find_members(*plans_[i].system, plans_[i].snapshot, disks));
     VARVE_TRY(delete_set(members, control));
+    destroyed_ = i + 1;
     control.report(i + 1, plans_.size(), 0, 99);
   }
   return {};
+}
+
+void DestroyWork::amend(System& system) noexcept {
+  for (std::size_t i = 0; i < destroyed_; ++i) {
+    if (plans_[i].system == &system) {
+      system.tree.remove(plans_[i].snapshot.id);
+    }
+  }
 }
 
 Result<void> ClearStateWork::perform(OpenDisks& disks, WorkControl& control) {
@@ -135,13 +155,32 @@ Result<void> ClearStateWork::perform(OpenDisks& disks, WorkControl& control) {
       VARVE_TRY(drop_snapshot_state(*member.disk.image, member.index));
     }
   }
+  is_cleared_ = true;
   return {};
+}
+
+void ClearStateWork::amend(System& system) noexcept {
+  Snapshot* snapshot = is_cleared_ ? system.tree.find(plan_.snapshot.id) : nullptr;
+  if (snapshot != nullptr) {
+    for (Snapshot::Member& member : snapshot->members) {
+      member.state_bytes = 0;
+    }
+  }
 }
 
 Result<void> RenameWork::perform(OpenDisks& disks, WorkControl& control) {
   VARVE_TRY(begin(control));
   const auto members = VARVE_TRY(find_members(*plan_.system, plan_.snapshot, disks));
-  return rename_set(members, name_);
+  VARVE_TRY(rename_set(members, name_));
+  is_renamed_ = true;
+  return {};
+}
+
+void RenameWork::amend(System& system) noexcept {
+  Snapshot* snapshot = is_renamed_ ? system.tree.find(plan_.snapshot.id) : nullptr;
+  if (snapshot != nullptr) {
+    snapshot->element_name = std::move(name_);
+  }
 }
 
 }  // namespace varve

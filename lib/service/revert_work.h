@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <varve/state.h>
+
 #include "service/work.h"
 
 namespace varve {
@@ -29,15 +31,19 @@ class ApplyWork final : public Work {
         calendar_nanoseconds_(calendar_nanoseconds),
         quiesce_timeout_milliseconds_(quiesce_timeout_milliseconds) {}
   Result<void> perform(OpenDisks& disks, WorkControl& control) override;
+  void amend(System& system) noexcept override;
 
  private:
   Result<void> stop_systems();
-  Result<void> load_states(OpenDisks& disks, WorkControl& control);
+  // One reader per plan; null: it has no state.
+  using States = std::vector<std::unique_ptr<StateReader>>;
+  Result<void> load_states(const States& states, WorkControl& control);
 
   std::vector<SnapshotPlan> plans_;
   std::uint64_t calendar_nanoseconds_;
   unsigned quiesce_timeout_milliseconds_;
   std::vector<StateProvider*> quiesced_;
+  bool is_applied_ = false;
 };
 
 // Destroys snapshots one by one, in the order given: children before their parents.
@@ -46,18 +52,22 @@ class DestroyWork final : public Work {
   DestroyWork(std::vector<System*> systems, std::vector<SnapshotPlan> plans)
       : Work(std::move(systems)), plans_(std::move(plans)) {}
   Result<void> perform(OpenDisks& disks, WorkControl& control) override;
+  void amend(System& system) noexcept override;
 
  private:
   std::vector<SnapshotPlan> plans_;
+  std::size_t destroyed_ = 0;  // So many of them.
 };
 
 class ClearStateWork final : public Work {
  public:
   explicit ClearStateWork(SnapshotPlan plan) : Work({plan.system}), plan_(std::move(plan)) {}
   Result<void> perform(OpenDisks& disks, WorkControl& control) override;
+  void amend(System& system) noexcept override;
 
  private:
   SnapshotPlan plan_;
+  bool is_cleared_ = false;
 };
 
 // Gives a snapshot another name on every disk, or on none.
@@ -66,10 +76,12 @@ class RenameWork final : public Work {
   RenameWork(SnapshotPlan plan, std::string name)
       : Work({plan.system}), plan_(std::move(plan)), name_(std::move(name)) {}
   Result<void> perform(OpenDisks& disks, WorkControl& control) override;
+  void amend(System& system) noexcept override;
 
  private:
   SnapshotPlan plan_;
   std::string name_;
+  bool is_renamed_ = false;
 };
 
 }  // namespace varve

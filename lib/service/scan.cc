@@ -75,7 +75,7 @@ Result<SnapshotTree> scan_snapshots(const System& system, std::span<const OpenDi
         found = tree.snapshots.end() - 1;
       }
       const SnapshotInfo& info = entries.infos[i];
-      found->members.push_back({disk.index, info.uuid, info.vm_state_size});
+      found->members.push_back({disk.index, info.vm_state_size});
       if (is_reserved_name(info.name)) {
         found->shows_unfinished = true;
       } else {

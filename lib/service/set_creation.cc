@@ -132,7 +132,9 @@ class SetCreation {
       if (!index) {
         return failure(ErrorCode::not_found, "the snapshot just made is gone");
       }
-      if ((*list_snapshots(*images_[i]))[*index].name != name) {
+      // One group's members may have the name already.
+      const auto infos = VARVE_TRY(list_snapshots(*images_[i]));
+      if (infos[*index].name != name) {
         VARVE_TRY(rename_snapshot(*images_[i], *index, name));
       }
     }

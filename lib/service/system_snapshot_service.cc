@@ -74,13 +74,14 @@ std::uint32_t VirtualSystemSnapshotService::create_snapshot(CimText affected_sys
     const CreatedElement created{ReferenceKind::setting_data, plan->settings.snapshot};
     std::vector<SystemPlan> plans;
     plans.push_back(std::move(*plan));
+    std::string path = core_->print(created);  // What fails, fails before the work.
     const WorkStarted started =
         core_->start(lock,
                      std::make_unique<CreateWork>(std::move(plans), created, now,
                                                   core_->options().quiesce_timeout_milliseconds),
-                     JobType::snapshot, job);
+                     JobType::snapshot, &job);
     if (started.created) {
-      resulting_snapshot = core_->print(*started.created);
+      resulting_snapshot = std::move(path);
     }
     return method_code_of(started);
   });
@@ -104,7 +105,7 @@ std::uint32_t VirtualSystemSnapshotService::apply_snapshot(CimText snapshot,
         lock,
         std::make_unique<ApplyWork>(std::move(plans), core_->clock().calendar_nanoseconds(),
                                     core_->options().quiesce_timeout_milliseconds),
-        JobType::apply, job, true));
+        JobType::apply, &job, true));
   });
 }
 
@@ -125,7 +126,7 @@ std::uint32_t VirtualSystemSnapshotService::destroy_snapshot(CimText affected_sn
         lock,
         std::make_unique<DestroyWork>(std::vector<System*>{answer.found.system},
                                       std::vector<SnapshotPlan>{plan_of(answer.found)}),
-        JobType::destroy, job));
+        JobType::destroy, &job));
   });
 }
 
@@ -146,7 +147,7 @@ std::uint32_t VirtualSystemSnapshotService::destroy_snapshot_tree(CimText snapsh
     return virtualization_code_of(core_->start(
         lock,
         std::make_unique<DestroyWork>(std::vector<System*>{answer.found.system}, std::move(plans)),
-        JobType::destroy, job));
+        JobType::destroy, &job));
   });
 }
 
@@ -164,7 +165,7 @@ std::uint32_t VirtualSystemSnapshotService::clear_snapshot_state(CimText snapsho
       return VirtualizationCode::invalid_state;
     }
     return virtualization_code_of(core_->start(
-        lock, std::make_unique<ClearStateWork>(plan_of(answer.found)), JobType::clear_state, job));
+        lock, std::make_unique<ClearStateWork>(plan_of(answer.found)), JobType::clear_state, &job));
   });
 }
 

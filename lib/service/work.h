@@ -20,6 +20,9 @@ class Work {
 
   // The images are open. On error everything is as before, as far as the images let it.
   virtual Result<void> perform(OpenDisks& disks, WorkControl& control) = 0;
+  // After perform(), with the mutex, where there is no memory to ask the images: changes the
+  // system's tree by what was done. The tree has room for one more snapshot.
+  virtual void amend(System& system) noexcept = 0;
 
   // In use from the checks to the end; in the order of their GUIDs.
   [[nodiscard]] const std::vector<System*>& systems() const noexcept { return systems_; }

@@ -204,6 +204,10 @@ ControlOperation::Progress ApplyOperation::close_gate() noexcept {
   if (outlast_growth() == Progress::wait) {
     return Progress::wait;
   }
+  // Behind the switch there must be no need for it.
+  if (const Result<void> reserved = reserve_stages(l1_run_); !reserved) {
+    return fail(reserved.error());
+  }
   return once([this] {
     is_gate_closed_ = true;
     pause_.emplace();

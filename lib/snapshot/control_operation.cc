@@ -393,12 +393,26 @@ ControlOperation::Progress ControlOperation::claim_table(const SnapshotTable& ta
   return claim_run(metadata_->geometry.clusters_for(table.serialised_bytes()), table_run_);
 }
 
+Result<void> ControlOperation::reserve(ClusterRun run, Buffer& bytes) noexcept {
+  const std::uint64_t size = run.count * metadata_->geometry.cluster_bytes();
+  if (bytes.size() != size) {
+    bytes = VARVE_TRY(Buffer::allocate(size));
+  }
+  return {};
+}
+
+Result<void> ControlOperation::reserve_stages(ClusterRun l1_run) noexcept {
+  VARVE_TRY(reserve(l1_run, l1_bytes_));
+  VARVE_TRY(reserve(table_run_, table_bytes_));
+  return batch_.reserve(2);
+}
+
 Result<void> ControlOperation::stage_table(const SnapshotTable& table) noexcept {
   if (table_run_.count == 0) {
     return {};
   }
-  table_bytes_ =
-      VARVE_TRY(Buffer::allocate_zeroed(table_run_.count * metadata_->geometry.cluster_bytes()));
+  VARVE_TRY(reserve(table_run_, table_bytes_));
+  zero_bytes(table_bytes_.bytes());
   VARVE_TRY(table.serialise(table_bytes_.bytes()));
   return batch_.write(*metadata_->file, IoTag::snapshot_table,
                       metadata_->geometry.offset_of(table_run_.first), table_bytes_.bytes());
@@ -418,7 +432,8 @@ Result<void> ControlOperation::stage_l1(
   if (run.count == 0) {
     return {};
   }
-  l1_bytes_ = VARVE_TRY(Buffer::allocate_zeroed(run.count * metadata_->geometry.cluster_bytes()));
+  VARVE_TRY(reserve(run, l1_bytes_));
+  zero_bytes(l1_bytes_.bytes());
   std::uint64_t at = 0;
   for (const std::vector<std::uint64_t>* part : parts) {
     for (const std::uint64_t entry : *part) {

@@ -135,6 +135,8 @@ class ControlOperation : public SnapshotOperation, protected Waiter, private Con
   // it.
   Progress claim_table(const SnapshotTable& table) noexcept;
   Result<void> stage_table(const SnapshotTable& table) noexcept;
+  // Has the memory that staging both needs.
+  Result<void> reserve_stages(ClusterRun l1_run) noexcept;
   // Both at once, where the table is all there is to write.
   Progress write_table(const SnapshotTable& table) noexcept;
   // The bytes of an L1 table that has clusters of its own, one part behind the other, COPIED
@@ -167,6 +169,7 @@ class ControlOperation : public SnapshotOperation, protected Waiter, private Con
   void notify() noexcept;
   void end() noexcept;
   [[nodiscard]] Answer<Nothing> ask_for_run(std::uint64_t count, ClusterRun& run) noexcept;
+  Result<void> reserve(ClusterRun run, Buffer& bytes) noexcept;
 
   Qcow2Image* image_;
   Metadata* metadata_;
