@@ -7,15 +7,9 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
-#include <varve/check.h>
-#include <varve/convert.h>
-#include <varve/create.h>
-#include <varve/diff.h>
-#include <varve/group.h>
-#include <varve/snapshot.h>
-#include <varve/state.h>
 #include <varve/system_calls.h>
 
+#include "capi/disk_life.h"
 #include "io/io_fixture.h"
 #include "io/sandbox.h"
 #include "model/missing.h"
@@ -23,29 +17,11 @@
 namespace varve::test {
 namespace {
 
-constexpr std::uint64_t kDiskBytes = 4u << 20;
-
-#define MUST_IN_CHILD(expression)                                                    \
-  do {                                                                               \
-    const auto& result_ = (expression);                                              \
-    if (!result_.has_value()) {                                                      \
-      std::fprintf(stderr, "%d: %s\n", __LINE__, describe(result_.error()).c_str()); \
-      return 1;                                                                      \
-    }                                                                                \
-  } while (false)
-
 // What the child itself and the sanitizers need beside the library.
 std::vector<long> calls_of_the_test() {
   std::vector<long> calls = {SYS_exit_group, SYS_rt_sigreturn, SYS_restart_syscall};
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  const bool sanitized = true;
-#elif defined(__has_feature)
-  const bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-  const bool sanitized = false;
-#endif
-  if (sanitized) {
-    calls.insert(calls.end(), {SYS_sigaltstack, SYS_sched_yield, SYS_gettid, SYS_getpid,
+  if (kIsSanitized) {
+    calls.insert(calls.end(), {SYS_sigaltstack, SYS_sched_yield, SYS_gettid, SYS_getpid, SYS_mremap,
                                SYS_rt_sigaction, SYS_prlimit64, SYS_rt_sigprocmask, SYS_pipe2});
   }
   return calls;
@@ -82,67 +58,6 @@ bool allow_only(const std::set<SystemCallUse>& uses) {
   return ::sigaction(SIGSYS, &action, nullptr) == 0 &&
          ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
          ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
-
-Result<std::unique_ptr<Image>> make(Engine& engine, int descriptor) {
-  auto storage = adopt_file(engine, descriptor, {.writable = true});
-  if (!storage) {
-    return storage.error();
-  }
-  CreateOptions create;
-  create.size_bytes = kDiskBytes;
-  const Result<void> created = create_image_in(**storage, nullptr, create);
-  if (!created) {
-    return created.error();
-  }
-  OpenOptions options;
-  options.writable = true;
-  options.discard = DiscardMode::unmap;
-  return Image::open(std::move(*storage), "", options);
-}
-
-// Everything a hypervisor does with its disks.
-int live(Engine& engine, const std::array<int, 2>& descriptors, unsigned threads) {
-  auto first = make(engine, descriptors[0]);
-  MUST_IN_CHILD(first);
-  auto second = make(engine, descriptors[1]);
-  MUST_IN_CHILD(second);
-  Image& disk = **first;
-  ByteVector bytes = pattern(300'000, 1);
-  MUST_IN_CHILD(disk.write(5, bytes));
-  MUST_IN_CHILD(disk.read(5, bytes));
-  MUST_IN_CHILD(disk.write_zeroes(0, 200'000, true));
-  MUST_IN_CHILD(disk.write_compressed(1u << 20, ByteVector(65'536)));
-  MUST_IN_CHILD(disk.flush());
-  MUST_IN_CHILD(disk.discard(0, 1u << 20));
-  MUST_IN_CHILD(disk.grow(2 * kDiskBytes, Preallocation::falloc));
-  MUST_IN_CHILD(disk.status(0, kDiskBytes));
-  auto state = StateWriter::create(disk);
-  MUST_IN_CHILD(state);
-  MUST_IN_CHILD((*state)->write(bytes));
-  MUST_IN_CHILD((*state)->finish());
-  SnapshotCreateOptions full;
-  full.state = state->get();
-  MUST_IN_CHILD(create_snapshot(disk, full));
-  state->reset();
-  MUST_IN_CHILD(disk.write(0, bytes));
-  MUST_IN_CHILD(diff_snapshots(disk, {0}, {}));
-  std::array<Image*, 2> both = {&disk, second->get()};
-  const auto group = create_group_snapshot(both, {});
-  MUST_IN_CHILD(group);
-  MUST_IN_CHILD(apply_group_snapshot(both, group->group));
-  MUST_IN_CHILD(delete_snapshot(disk, 0));
-  MUST_IN_CHILD(disk.release());
-  MUST_IN_CHILD(disk.reacquire());
-  MUST_IN_CHILD(check(disk));
-  ConvertOptions copy;
-  copy.threads = threads;
-  copy.compressed = true;
-  MUST_IN_CHILD((*second)->grow(disk.size()));
-  MUST_IN_CHILD(convert(disk, **second, copy));
-  MUST_IN_CHILD(disk.close());
-  MUST_IN_CHILD((*second)->close());
-  return 0;
 }
 
 int live_under_filter(AioBackend backend, const std::set<SystemCallUse>& uses, unsigned threads) {

@@ -5,7 +5,7 @@ JOBS=$(nproc)
 
 # Test programs that tests/run.sh runs in the release build: peers' work, and what goes ten times
 # deeper there than under sanitizers.
-LONG_PROGRAMS='crash|interop|kill|model|tool|tool_io'
+LONG_PROGRAMS='capi|crash|interop|kill|model|tool|tool_io'
 
 # configure_and_build FOLDER [CMAKE_OPTION...] [-- TARGET...]; without targets everything.
 configure_and_build() {
