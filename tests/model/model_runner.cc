@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t kLogLines = 60;
 constexpr unsigned kVectorsMax = 3;
 constexpr unsigned kControlPerMille = 6;
+constexpr std::uint64_t kRacingClusters = 4;
 // How many times its requests a run may take until it has its publications.
 constexpr std::uint64_t kLongerForAPublication = 20;
 }  // namespace
@@ -214,7 +215,23 @@ void ModelRunner::drain() {
   }
 }
 
+// Whole clusters and subclusters, and pieces of them, of a few clusters.
+std::pair<std::uint64_t, std::uint64_t> ModelRunner::pick_racing_range(std::uint64_t size) {
+  const std::uint64_t cluster = options_.geometry.cluster_bytes();
+  const std::uint64_t subcluster = cluster / 32;
+  const std::uint64_t units[] = {1, kSectorBytes, subcluster, subcluster, 4 * subcluster, cluster};
+  const std::uint64_t unit = units[random_.below(std::size(units))];
+  const std::uint64_t offset =
+      random_.below(std::min(size, kRacingClusters * cluster)) / unit * unit;
+  const std::uint64_t most = random_.chance(85) ? 2 * subcluster : 2 * cluster;
+  const std::uint64_t length = round_up(random_.between(1, most), unit == 1 ? 1 : unit);
+  return {offset, std::min(length, size - offset)};
+}
+
 std::pair<std::uint64_t, std::uint64_t> ModelRunner::pick_range(std::uint64_t size) {
+  if (options_.races) {
+    return pick_racing_range(size);
+  }
   const std::uint64_t cluster = options_.geometry.cluster_bytes();
   const std::uint64_t units[] = {1, kSectorBytes, kSectorBytes, 4096, cluster, cluster};
   const std::uint64_t unit = units[random_.below(std::size(units))];
@@ -259,6 +276,10 @@ void ModelRunner::make_request(Slot& slot) {
   slot.stamp = kZeroStamp;
   slot.refusal.reset();
   slot.model = &model_;
+  if (options_.races && !is_growing_) {
+    make_racing_request(slot);
+    return;
+  }
   // While the disk grows only what means the same on either.
   const std::uint64_t kind = random_.below(is_growing_ ? 75 : 100);
   if (kind < 35) {
@@ -271,6 +292,24 @@ void ModelRunner::make_request(Slot& slot) {
   } else if (kind < 90) {
     make_discard(slot);
   } else if (kind < 95 && options_.compressed) {
+    make_compressed(slot);
+  } else {
+    slot.text = "flush";
+    slot.request.operation = BlockOperation::flush;
+  }
+}
+
+void ModelRunner::make_racing_request(Slot& slot) {
+  const std::uint64_t kind = random_.below(100);
+  if (kind < 20) {
+    make_read(slot, model_);
+  } else if (kind < 46) {
+    make_write(slot);
+  } else if (kind < 70) {
+    make_zero(slot);
+  } else if (kind < 94) {
+    make_discard(slot);
+  } else if (kind < 97 && options_.compressed) {
     make_compressed(slot);
   } else {
     slot.text = "flush";

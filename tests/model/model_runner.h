@@ -36,6 +36,8 @@ struct ModelOptions {
   std::uint64_t seed = 1;
   bool ask_qemu = true;
   bool live = false;  // Snapshot operations overlap the requests.
+  // Writes, zeroes and discards are as frequent as each other and meet in the first clusters.
+  bool races = false;
   std::uint64_t publications =
       0;  // Goes on, within bounds, until so many were published beside them.
 };
@@ -102,6 +104,7 @@ class ModelRunner {
   void step();
   void submit(Slot& slot);
   void make_request(Slot& slot);
+  void make_racing_request(Slot& slot);
   void make_read(Slot& slot, DiskModel& model);
   void make_write(Slot& slot);
   void make_compressed(Slot& slot);
@@ -110,6 +113,7 @@ class ModelRunner {
   void begin_discard(Slot& slot);
   void set_buffer(Slot& slot, std::uint64_t length);
   [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> pick_range(std::uint64_t size);
+  [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> pick_racing_range(std::uint64_t size);
   static void completed(BlockRequest& request, const Result<void>& result);
   void finish(Slot& slot, const Result<void>& result);
   void drain();
