@@ -14,6 +14,9 @@ class Peer {
   Peer(std::string name, std::string folder) : name_(std::move(name)), folder_(std::move(folder)) {}
 
   [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] std::string program(const std::string& program) const {
+    return folder_.empty() ? program : folder_ + "/" + program;
+  }
   [[nodiscard]] model::CommandResult img(std::vector<std::string> arguments) const {
     return run("qemu-img", std::move(arguments));
   }
@@ -22,9 +25,9 @@ class Peer {
   }
 
  private:
-  [[nodiscard]] model::CommandResult run(const std::string& program,
+  [[nodiscard]] model::CommandResult run(const std::string& name,
                                          std::vector<std::string> arguments) const {
-    arguments.insert(arguments.begin(), folder_.empty() ? program : folder_ + "/" + program);
+    arguments.insert(arguments.begin(), program(name));
     return model::run_command(arguments);
   }
 

@@ -36,6 +36,9 @@ class Workbench {
   void run_on(Image& image, const Script& script);
   void run_by(const Peer& peer, const Script& script);
 
+  // A file of the pattern, for qemu-io's write -s.
+  [[nodiscard]] std::string pattern_file(unsigned seed);
+
   // Both opinions: clean, and exactly this content.
   void expect_by_varve(const Content& content);
   void expect_by(const Peer& peer, const Content& content);
@@ -47,7 +50,6 @@ class Workbench {
 
  private:
   void write_file(const std::string& name, const Content& content);
-  [[nodiscard]] std::string pattern_file(unsigned seed);
   void make_backing();
 
   Case example_;

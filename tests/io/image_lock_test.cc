@@ -2,70 +2,17 @@
 // other's writers, and readers that share everything are let through.
 #include "io/image_lock.h"
 
-#include <array>
 #include <cstdlib>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include "io/io_fixture.h"
+#include "io/qemu_io.h"
 #include "model/qemu_img.h"
 
 namespace varve::test {
 namespace {
-
-// A qemu-io that has an image open until it goes out of scope.
-class QemuIo {
- public:
-  QemuIo(const std::string& program, std::vector<std::string> arguments) {
-    std::array<int, 2> input{};
-    std::array<int, 2> output{};
-    if (::pipe2(input.data(), O_CLOEXEC) != 0 || ::pipe2(output.data(), O_CLOEXEC) != 0) {
-      return;
-    }
-    arguments.insert(arguments.begin(), program);
-    std::vector<char*> pointers;
-    for (std::string& argument : arguments) {
-      pointers.push_back(argument.data());
-    }
-    pointers.push_back(nullptr);
-    child_ = ::fork();
-    if (child_ == 0) {
-      ::dup2(input[0], 0);
-      ::dup2(output[1], 1);
-      ::dup2(output[1], 2);
-      ::execvp(pointers[0], pointers.data());
-      ::_exit(127);
-    }
-    ::close(input[0]);
-    ::close(output[1]);
-    input_ = input[1];
-    output_ = output[0];
-    // Its prompt comes once the image is open; the end of its output when it gave up.
-    char c = 0;
-    while (said.find("qemu-io> ") == std::string::npos && ::read(output_, &c, 1) == 1) {
-      said += c;
-    }
-  }
-  QemuIo(const QemuIo&) = delete;
-  QemuIo& operator=(const QemuIo&) = delete;
-  ~QemuIo() {
-    ::close(input_);
-    char c = 0;
-    while (::read(output_, &c, 1) == 1) {
-    }
-    ::close(output_);
-    ::waitpid(child_, nullptr, 0);
-  }
-  [[nodiscard]] bool is_open() const { return said.find("qemu-io> ") != std::string::npos; }
-  std::string said;
-
- private:
-  pid_t child_ = -1;
-  int input_ = -1;
-  int output_ = -1;
-};
 
 class ImageLock : public ::testing::Test {
  protected:
