@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
+#include "base/mutation.h"
 #include "base/try.h"
 #include "format/header.h"
 #include "image/qcow2_image.h"
@@ -188,7 +189,7 @@ Result<std::unique_ptr<Metadata>> make_metadata(const Metadata::Config& config,
                       offsetof(RawHeader, incompatible_features),
                       "the image is marked corrupt and is not written before it is repaired");
   }
-  const bool needs_settling = loaded.header.is_dirty() && config.writable;
+  const bool needs_settling = loaded.header.is_dirty() && config.writable && !is_broken(Rule::o10);
   auto metadata = VARVE_TRY(Metadata::make(config, std::move(loaded)));
   if (needs_settling) {
     Engine& engine = config.file->engine();

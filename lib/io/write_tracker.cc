@@ -1,5 +1,6 @@
 #include "io/write_tracker.h"
 
+#include "base/mutation.h"
 #include "io/file_request.h"
 
 namespace varve {
@@ -42,7 +43,7 @@ bool WriteTracker::is_in_the_way(StorageRequest& other,
                                  const StorageRequest& request) const noexcept {
   const FileRequest a = view(other);
   const FileRequest b = view(request);
-  return (a.is(FileRequest::exclusive) || b.is(FileRequest::exclusive)) &&
+  return !is_broken(Rule::o11) && (a.is(FileRequest::exclusive) || b.is(FileRequest::exclusive)) &&
          a.range_begin() < b.range_end() && b.range_begin() < a.range_end();
 }
 

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/failure.h"
+#include "base/mutation.h"
 #include "base/try.h"
 
 namespace varve {
@@ -86,7 +87,7 @@ Answer<Claim> ClusterStore::claim(std::uint64_t wanted) noexcept {
     if (offers_[block] == 0) {
       offers_[block] = kNoOffer;
     }
-    return Claim{*freed, false, {round_ + 1}};
+    return Claim{*freed, is_broken(Rule::o8), {round_ + 1}};
   }
   return claim_at_end(wanted);
 }
@@ -265,6 +266,10 @@ void ClusterStore::release(ClusterRun run) noexcept {
   if (run.count == 0) {
     return;
   }
+  if (is_broken(Rule::o7)) {
+    release_durable(run);
+    return;
+  }
   const std::uint64_t era = eras_->seal();
   quarantined_ += run.count;
   waiting_clusters_ += run.count;
@@ -332,6 +337,23 @@ void ClusterStore::begin_round(std::uint64_t round) noexcept {
   round_ = round;
   std::swap(riding_, waiting_);
   waiting_clusters_ = 0;
+  if (is_broken(Rule::o3)) {
+    lower_too_early();
+  }
+}
+
+// The counts fall with the round that writes the entries which drop the references.
+void ClusterStore::lower_too_early() noexcept {
+  for (Drop& drop : riding_) {
+    while (drop.run.count != 0) {
+      const std::uint64_t count = refcounts_->in_one_block(drop.run.first, drop.run.count);
+      static_cast<void>(refcounts_->subtract(drop.run.first, count));
+      drop.run.first = drop.run.first + count;
+      drop.run.count -= count;
+      quarantined_ -= count;
+    }
+  }
+  riding_.clear();
 }
 
 void ClusterStore::end_round(bool is_durable) noexcept {
@@ -347,7 +369,7 @@ void ClusterStore::end_round(bool is_durable) noexcept {
 
 ClusterStore::Drop* ClusterStore::next_reclaimable() noexcept {
   if (are_drops_held() || durable_front_ == durable_.size() ||
-      !eras_->is_drained(durable_[durable_front_].era)) {
+      (!eras_->is_drained(durable_[durable_front_].era) && !is_broken(Rule::h4))) {
     return nullptr;
   }
   return &durable_[durable_front_];

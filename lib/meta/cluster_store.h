@@ -149,6 +149,7 @@ class ClusterStore {
   [[nodiscard]] Answer<Nothing> skip_counted() noexcept;
   [[nodiscard]] Result<void> check_vacant(ClusterRun run) const noexcept;
   void offer(HostCluster cluster) noexcept;
+  void lower_too_early() noexcept;  // Rule::o3, broken.
 
   Refcounts* refcounts_;
   Eras* eras_;

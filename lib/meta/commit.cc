@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/failure.h"
+#include "base/mutation.h"
 #include "base/try.h"
 
 namespace varve {
@@ -177,7 +178,9 @@ Result<void> Commit::collect_table(TableCache& cache, TableCache::Table& table,
 }
 
 Result<void> Commit::collect() noexcept {
-  VARVE_TRY(collect_tables(parts_.refcounts->blocks(), counts_));
+  if (!is_broken(Rule::o1)) {
+    VARVE_TRY(collect_tables(parts_.refcounts->blocks(), counts_));
+  }
   VARVE_TRY(collect_tables(*parts_.l2, tables_));
   is_l1_left_out_ = is_l1_held_;
   if (is_l1_held_) {
@@ -292,7 +295,7 @@ void Commit::advance(Result<void> result) noexcept {
       case Step::writing_counts:
         settle_writes(parts_.refcounts->blocks(), counts_, true);
         step_ = Step::first_barrier;
-        issued = issue_barrier(true);
+        issued = issue_barrier(!is_broken(Rule::o2));
         break;
       case Step::first_barrier:
         step_ = Step::writing_tables;

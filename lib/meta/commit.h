@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/mutation.h"
 #include "meta/batch.h"
 #include "meta/cluster_store.h"
 #include "meta/l1_table.h"
@@ -50,7 +51,7 @@ class Commit final : private Waiter {
   [[nodiscard]] bool is_running() const noexcept { return step_ != Step::idle || is_scheduled_; }
   [[nodiscard]] bool is_poisoned() const noexcept { return is_poisoned_; }
   // A failed barrier or an unknown header (O9): nothing may be written any more.
-  void poison() noexcept { is_poisoned_ = true; }
+  void poison() noexcept { is_poisoned_ = !is_broken(Rule::o9); }
 
   // A write to the file (or the data file) has completed and is not durable yet.
   void note_unsynced(bool in_data_file) noexcept {

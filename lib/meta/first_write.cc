@@ -6,6 +6,7 @@
 
 #include "base/endian.h"
 #include "base/failure.h"
+#include "base/mutation.h"
 #include "base/try.h"
 #include "format/l1_entry.h"
 #include "meta/commit.h"
@@ -28,7 +29,7 @@ FirstWrite::FirstWrite(const Parts& parts) noexcept : parts_(parts), batch_(*par
 }
 
 bool FirstWrite::has_bitmaps() const noexcept {
-  return parts_.header->bitmaps().has_value();
+  return parts_.header->bitmaps().has_value() && !is_broken(Rule::o12);
 }
 
 void FirstWrite::prepare(Waiter& waiter) noexcept {

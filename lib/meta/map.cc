@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/failure.h"
+#include "base/mutation.h"
 #include "base/try.h"
 
 namespace varve {
@@ -180,7 +181,7 @@ Answer<Nothing> Map::prepare(GuestOffset offset) noexcept {
   if (table == nullptr) {
     return allocate_table(l1_index);
   }
-  if (!parts_.l1->entry(l1_index).is_copied()) {
+  if (!parts_.l1->entry(l1_index).is_copied() && !is_broken(Rule::h2)) {
     return copy_table(l1_index, *table);
   }
   return Nothing();
@@ -236,7 +237,7 @@ Answer<Nothing> Map::copy_table(std::uint64_t l1_index, TableCache::Table& share
 L2Entry Map::exchange(GuestOffset offset, L2Entry entry) noexcept {
   const Geometry& geometry = parts_.geometry;
   const L1Entry slot = parts_.l1->entry(geometry.l1_index(offset));
-  VARVE_ASSERT(slot.is_copied());
+  VARVE_ASSERT(slot.is_copied() || is_broken(Rule::h2));
   TableCache::Table* table = parts_.l2->find(slot.offset());
   VARVE_ASSERT(table != nullptr);
   const std::uint64_t index = geometry.l2_index(offset);

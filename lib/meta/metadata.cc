@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/failure.h"
+#include "base/mutation.h"
 #include "base/try.h"
 
 namespace varve {
@@ -166,14 +167,14 @@ void Metadata::satisfy(const Need& need, Waiter& waiter) noexcept {
       return;
     case Need::Kind::refcount_growth:
       // The two never run at once: a resize would cut off what the other writes behind the end.
-      if (file_growth.is_running()) {
+      if (file_growth.is_running() && !is_broken(Rule::h3)) {
         file_growth.wait(waiter);
       } else {
         refcount_growth.grow(need, waiter);
       }
       return;
     case Need::Kind::file_growth:
-      if (refcount_growth.is_running()) {
+      if (refcount_growth.is_running() && !is_broken(Rule::h3)) {
         refcount_growth.wait(waiter);
       } else {
         file_growth.grow(need.offset, waiter);
@@ -264,7 +265,7 @@ void Metadata::resume(const Result<void>& result) noexcept {
 }
 
 void Metadata::take_dirty(Waiter& waiter, HeaderWriter::Update& update) noexcept {
-  if (dirty_holders_++ != 0 || header.version < 3 || header.is_dirty()) {
+  if (dirty_holders_++ != 0 || header.version < 3 || header.is_dirty() || is_broken(Rule::o6)) {
     defer(waiter, {});
     return;
   }

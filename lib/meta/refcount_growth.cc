@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/failure.h"
+#include "base/mutation.h"
 #include "base/try.h"
 #include "meta/commit.h"
 
@@ -164,6 +165,9 @@ Result<void> RefcountGrowth::advance() noexcept {
       break;
     case Step::writing_area:
       step_ = Step::area_barrier;
+      if (is_broken(Rule::o4)) {
+        return advance();
+      }
       break;
     case Step::area_barrier:
       if (table_clusters_ != 0) {
@@ -177,6 +181,9 @@ Result<void> RefcountGrowth::advance() noexcept {
       return {};
     case Step::writing_entries:
       step_ = Step::entries_barrier;
+      if (is_broken(Rule::o4)) {
+        return advance();
+      }
       break;
     case Step::entries_barrier:
     case Step::writing_header:

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/failure.h"
+#include "base/mutation.h"
 #include "base/try.h"
 #include "meta/blocking_waiter.h"
 
@@ -327,6 +328,11 @@ ControlOperation::Progress ControlOperation::barrier() noexcept {
   }
   return once([this] {
     is_unknown_after_failure_ = true;
+    if (is_broken(Rule::o5)) {
+      batch_.clear();
+      metadata_->defer(*this, {});
+      return;
+    }
     batch_.start(*this);
   });
 }

@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 
+#include "base/mutation.h"
 #include "model/alphabet.h"
 #include "model/crash_explorer.h"
 #include "sim/random.h"
@@ -107,7 +108,12 @@ class CrashSequences : public testing::TestWithParam<GeometryCase> {
     CrashRun run(lab_, scenario, *prepared_);
     const auto wrong = run.run(nullptr, sequence.size() < kLengthMax);
     ASSERT_FALSE(wrong) << scenario.name << ": " << *wrong;
-    ASSERT_EQ(run.order_violation(), "") << scenario.name;
+    if (kHasMutations && !run.order_violation().empty()) {
+      // The watch has found it without a cut: the states shall find it too.
+      std::printf("order: %s: %s\n", scenario.name.c_str(), run.order_violation().c_str());
+    } else {
+      ASSERT_EQ(run.order_violation(), "") << scenario.name;
+    }
     const std::vector<sim::Moment> promised = run.guest().promised_moments();
     ExplorationLimits limits;
     limits.cuts.seed = seed;
@@ -128,8 +134,8 @@ class CrashSequences : public testing::TestWithParam<GeometryCase> {
     limits.settle_again = limits.go_on_again = is_alone && is_turn ? 1 : 0;
     const Exploration exploration = explorer_.explore(run.disk(), run.guest(), limits);
     qemu_ += exploration.qemu;
-    ASSERT_FALSE(exploration.wrong) << scenario.name << ": " << *exploration.wrong;
     add(sequence.back(), run, exploration);
+    ASSERT_FALSE(exploration.wrong) << scenario.name << ": " << *exploration.wrong;
   }
 
   void add(std::size_t letter, const CrashRun& run, const Exploration& exploration) {
@@ -141,7 +147,7 @@ class CrashSequences : public testing::TestWithParam<GeometryCase> {
       if (run.disk().events()[i].submitted <= run.steps().back()) {
         continue;
       }
-      EXPECT_GT(exploration.after[i], 0u)
+      EXPECT_TRUE(exploration.after[i] > 0 || exploration.wrong)
           << "an empty cell: " << alphabet()[letter].name << ", event " << event;
       cell.states.resize(std::max(cell.states.size(), event + 1));
       cell.states[event++] += exploration.after[i];
