@@ -55,7 +55,7 @@ struct Loss {
 
 struct CheckOptions {
   // Beyond the image's own caches; several passes when it is too small. One L1 table of a snapshot
-  // (32 MiB at most) comes on top.
+  // (32 MiB at most) comes on top. Of an image on a budget at most what that leaves.
   std::size_t memory_bytes = 64u << 20;
   std::size_t findings_max = 1000;  // Further ones are counted, not kept.
   // Set from a signal handler or another thread: the call ends soon and answers `cancelled`.
@@ -80,7 +80,7 @@ struct CheckReport {
 };
 
 // Errors only where checking cannot go on at all: unsupported (raw), no_memory, cancelled, busy
-// (another control operation), and those of flush where the image is open for writing.
+// (another control operation), over_budget, and those of flush where the image is open for writing.
 [[nodiscard]] Result<CheckReport> check(Image& image, const CheckOptions& options = {}) noexcept;
 
 // What may be repaired.

@@ -44,12 +44,14 @@ enum class Corruption : std::uint8_t {
   backing_name_outside_cluster,
   backing_name_overlaps_header,
   backing_name_contains_nul,
+  backing_size_without_offset,  // Told of untrusted images only: other programs differ there.
 
   // Header extensions.
   extension_beyond_header,
   extension_duplicate,  // A known extension appears twice.
   backing_format_invalid,
   data_file_name_invalid,
+  data_file_name_without_bit,  // Told of untrusted images only.
   encryption_extension_without_encryption,
   bitmaps_extension_length,
   bitmaps_extension_reserved,

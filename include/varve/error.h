@@ -28,6 +28,7 @@ enum class ErrorCode : std::uint8_t {
   cancelled,  // The caller cancelled the operation before it took effect.
   poisoned,   // An earlier flush failed: what is durable is unknown until the image is reopened.
   exists,     // The name to be created is taken.
+  over_budget,  // Looking at the image costs more than its Budget allows; `what` names which.
 };
 
 // A failure with its context. A small value; copying it never allocates.

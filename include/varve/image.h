@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include <varve/budget.h>
 #include <varve/engine.h>
 #include <varve/result.h>
 #include <varve/storage.h>
@@ -59,6 +60,13 @@ struct OpenOptions {
   std::optional<Format> backing_format;  // ... or supply the format the header does not name.
   FileOpener* opener = nullptr;          // null: open paths directly.
   unsigned chain_depth_max = 200;
+  // The image comes from somebody who is not trusted: it is only read, no other file is opened, and
+  // one that names another file, or whose header other programs may read differently, is refused.
+  // Unless allow_corrupt (for check), every table is looked at first: all of them, and what they
+  // refer to, must lie inside the file and apart from each other. Costs no more than `budget`, or
+  // Budget::standard().
+  bool untrusted = false;
+  std::optional<Budget> budget;  // Of reading, for each file of the chain; none: unlimited.
   std::size_t l2_cache_bytes = 32u << 20;       // At least two tables are kept whatever this says.
   std::size_t refcount_cache_bytes = 8u << 20;  // At least two blocks.
   unsigned operations_max = 128;  // Operations in flight; further requests wait in a queue.
@@ -141,7 +149,8 @@ class Image {
   // A dirty qcow2 image opened for writing is settled first (refcounts recounted), one opened for
   // reading is read as it is: only its counts may be wrong. A corrupt one is refused for writing.
   // Errors: not_found, busy (locked by another program), corrupt, unsupported (a feature, named in
-  // `what`), read_only, io, no_memory, invalid_argument (a backing file without a format).
+  // `what`), read_only, io, no_memory, invalid_argument (a backing file without a format),
+  // over_budget.
   [[nodiscard]] static Result<std::unique_ptr<Image>> open(Engine& engine, const std::string& path,
                                                            const OpenOptions& options);
   // The same over a storage the caller made; it is owned by the image from here on, also on

@@ -112,6 +112,10 @@ class Storage {
   // on the path of an aligned read or write.
   virtual void submit(StorageRequest& request) noexcept = 0;
 
+  // What the bytes take on their device, as far as that is known: of a sparse file without its
+  // holes.
+  [[nodiscard]] virtual std::uint64_t allocated_bytes() const noexcept { return size(); }
+
   // The engine the completions come from.
   [[nodiscard]] virtual Engine& engine() const noexcept = 0;
 

@@ -34,6 +34,8 @@ const char* error_code_name(ErrorCode code) noexcept {
       return "poisoned";
     case ErrorCode::exists:
       return "exists";
+    case ErrorCode::over_budget:
+      return "over_budget";
   }
   return "unknown";
 }

@@ -15,11 +15,10 @@ namespace {
 
 // In the order of ErrorCode.
 constexpr std::array kCodes = {
-    VARVE_IO,           VARVE_CORRUPT,   VARVE_UNSUPPORTED, VARVE_INVALID_ARGUMENT,
-    VARVE_OUT_OF_RANGE, VARVE_NOT_FOUND, VARVE_READ_ONLY,   VARVE_NO_SPACE,
-    VARVE_NO_MEMORY,    VARVE_TIMED_OUT, VARVE_BUSY,        VARVE_CANCELLED,
-    VARVE_POISONED,     VARVE_EXISTS};
-static_assert(kCodes.size() == static_cast<std::size_t>(ErrorCode::exists) + 1);
+    VARVE_IO,        VARVE_CORRUPT,   VARVE_UNSUPPORTED, VARVE_INVALID_ARGUMENT, VARVE_OUT_OF_RANGE,
+    VARVE_NOT_FOUND, VARVE_READ_ONLY, VARVE_NO_SPACE,    VARVE_NO_MEMORY,        VARVE_TIMED_OUT,
+    VARVE_BUSY,      VARVE_CANCELLED, VARVE_POISONED,    VARVE_EXISTS,           VARVE_OVER_BUDGET};
+static_assert(kCodes.size() == static_cast<std::size_t>(ErrorCode::over_budget) + 1);
 
 static_assert(VARVE_TAG_BACKING == static_cast<int>(IoTag::backing));
 static_assert(VARVE_TAG_GUEST_DATA == static_cast<int>(IoTag::guest_data));

@@ -19,11 +19,11 @@ namespace {
 
 constexpr uint32_t kCreateFlags = VARVE_CREATE_LAZY_REFCOUNTS | VARVE_CREATE_EXTENDED_L2 |
                                   VARVE_CREATE_DATA_FILE_RAW | VARVE_CREATE_DIRECT;
-constexpr uint32_t kOpenFlags = VARVE_OPEN_WRITABLE | VARVE_OPEN_NO_LOCK | VARVE_OPEN_FORCE_SHARE |
-                                VARVE_OPEN_DIRECT | VARVE_OPEN_NO_FSYNC | VARVE_OPEN_UNMAP |
-                                VARVE_OPEN_NO_BACKING | VARVE_OPEN_NO_DATA_FILE |
-                                VARVE_OPEN_ALLOW_CORRUPT | VARVE_OPEN_BACKING_RAW |
-                                VARVE_OPEN_BACKING_QCOW2 | VARVE_OPEN_MEASURE_LATENCY;
+constexpr uint32_t kOpenFlags =
+    VARVE_OPEN_WRITABLE | VARVE_OPEN_NO_LOCK | VARVE_OPEN_FORCE_SHARE | VARVE_OPEN_DIRECT |
+    VARVE_OPEN_NO_FSYNC | VARVE_OPEN_UNMAP | VARVE_OPEN_NO_BACKING | VARVE_OPEN_NO_DATA_FILE |
+    VARVE_OPEN_ALLOW_CORRUPT | VARVE_OPEN_BACKING_RAW | VARVE_OPEN_BACKING_QCOW2 |
+    VARVE_OPEN_MEASURE_LATENCY | VARVE_OPEN_UNTRUSTED;
 
 Result<Format> format_of(uint32_t format, const char* what) noexcept {
   switch (format) {
@@ -140,6 +140,7 @@ Result<OpenOptions> varve::capi::open_options(const varve_open_options& from) {
   wanted.open_backing = !has(VARVE_OPEN_NO_BACKING);
   wanted.open_data_file = !has(VARVE_OPEN_NO_DATA_FILE);
   wanted.allow_corrupt = has(VARVE_OPEN_ALLOW_CORRUPT);
+  wanted.untrusted = has(VARVE_OPEN_UNTRUSTED);
   if (has(VARVE_OPEN_BACKING_RAW)) {
     wanted.backing_format = Format::raw;
   } else if (has(VARVE_OPEN_BACKING_QCOW2)) {

@@ -53,6 +53,14 @@ struct BitmapEntry {
   std::uint32_t extra_bytes = 0;
 };
 
+// What reading a directory takes: its bytes, and what is made of them.
+[[nodiscard]] inline std::uint64_t bitmap_directory_memory(
+    const BitmapsExtension& extension) noexcept {
+  // Names in a vector, in a set that finds doubles, and in what callers are told.
+  constexpr std::uint64_t kEntryBytes = sizeof(BitmapEntry) + 256;
+  return 3 * extension.directory_bytes + kEntryBytes * extension.count;
+}
+
 // Errors: corrupt (each rule of the spec), naming the entry by its offset in the file.
 [[nodiscard]] Result<std::vector<BitmapEntry>> parse_bitmap_directory(
     ConstBytes directory, const BitmapsExtension& extension, const Geometry& geometry) noexcept;

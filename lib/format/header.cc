@@ -69,6 +69,7 @@ Result<void> read_extensions(HeaderDraft& draft, ConstBytes cluster0) {
 
 Result<void> read_backing_name(HeaderDraft& draft, ConstBytes cluster0) {
   if (draft.backing_offset == 0) {
+    draft.header.stray_backing_bytes = draft.backing_bytes;
     return {};
   }
   const ConstBytes name = cluster0.subspan(draft.backing_offset, draft.backing_bytes);

@@ -166,6 +166,8 @@ struct Header {
   std::uint32_t header_bytes = 112;
   Compression compression = Compression::zlib;
   std::string backing_name;  // Empty: none.
+  // backing_file_size where there is no backing_file_offset, which most programs overlook.
+  std::uint32_t stray_backing_bytes = 0;
   std::vector<HeaderExtension>
       extensions;                      // In file order, known and unknown, without the end marker.
   std::array<std::byte, 7> padding{};  // Bytes 105..111, preserved.

@@ -84,6 +84,7 @@ Result<OpenOptions> backing_options(const OpenOptions& top, const Layer& above, 
   options.file = top.file;
   options.open_data_file = top.open_data_file;
   options.opener = top.opener;
+  options.budget = top.budget;
   options.l2_cache_bytes = top.l2_cache_bytes;
   options.refcount_cache_bytes = top.refcount_cache_bytes;
   options.operations_max = top.operations_max;

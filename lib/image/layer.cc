@@ -5,14 +5,18 @@
 
 #include "base/checked.h"
 #include "base/failure.h"
+#include "base/meter.h"
 #include "base/mutation.h"
 #include "base/try.h"
 #include "format/header.h"
+#include "format/untrusted.h"
+#include "image/metered_storage.h"
 #include "image/qcow2_image.h"
 #include "image/raw_image.h"
 #include "meta/batch.h"
 #include "meta/recount.h"
 #include "meta/straight_line.h"
+#include "meta/table_proof.h"
 
 namespace varve {
 namespace {
@@ -20,32 +24,49 @@ namespace {
 // First look at a table whose length only its content tells.
 constexpr std::uint64_t kSnapshotTableGuessBytes = 64 * kKiB;
 
-// Reads what the file holds, or says that the table lies outside of it.
-Result<Buffer> read_table(Storage& file, IoTag tag, HostOffset offset,
+// Says when a table lies outside of the file.
+Result<void> check_inside(const Storage& file, IoTag tag, HostOffset offset,
                           std::uint64_t bytes) noexcept {
-  Image::Counters uncounted;
-  const std::uint64_t file_end = round_up(file.size(), kSectorBytes);
-  if (!range_fits(offset.value(), bytes, file_end)) {
+  if (!range_fits(offset.value(), bytes, round_up(file.size(), kSectorBytes))) {
     return corrupt_at(Corruption::table_beyond_end_of_file, tag, offset.value(),
                       "the table ends beyond the end of the file; its end", offset.value() + bytes,
                       file.size());
   }
-  Buffer buffer = VARVE_TRY(Buffer::allocate(bytes));
+  return {};
+}
+
+Result<void> read_into(Storage& file, IoTag tag, HostOffset offset, Bytes target) noexcept {
+  Image::Counters uncounted;
   Batch batch(uncounted);
-  if (bytes != 0) {
-    VARVE_TRY(batch.read(file, tag, offset, buffer.bytes()));
+  if (!target.empty()) {
+    VARVE_TRY(batch.read(file, tag, offset, target));
     VARVE_TRY(batch.run());
   }
+  return {};
+}
+
+// Reads what the file holds.
+Result<Buffer> read_table(Storage& file, IoTag tag, HostOffset offset,
+                          std::uint64_t bytes) noexcept {
+  VARVE_TRY(check_inside(file, tag, offset, bytes));
+  Buffer buffer = VARVE_TRY(Buffer::allocate(bytes));
+  VARVE_TRY(read_into(file, tag, offset, buffer.bytes()));
   return buffer;
 }
 
+// Where the entries will be: a second copy of 32 MiB would count.
 Result<std::vector<std::uint64_t>> read_entries(Storage& file, IoTag tag, HostOffset offset,
-                                                std::uint64_t entries) noexcept {
-  const Buffer bytes = VARVE_TRY(read_table(file, tag, offset, entries * 8));
+                                                std::uint64_t entries, Meter* meter) noexcept {
+  VARVE_TRY(check_inside(file, tag, offset, entries * 8));
+  if (meter != nullptr) {
+    VARVE_TRY(meter->take_memory(entries * 8));
+  }
   try {
     std::vector<std::uint64_t> values(entries);
+    const Bytes bytes = std::as_writable_bytes(std::span(values));
+    VARVE_TRY(read_into(file, tag, offset, bytes));
     for (std::uint64_t i = 0; i < entries; ++i) {
-      values[i] = load_be<std::uint64_t>(bytes.bytes(), i * 8);
+      values[i] = load_be<std::uint64_t>(bytes, i * 8);
     }
     return values;
   } catch (const std::bad_alloc&) {
@@ -53,8 +74,18 @@ Result<std::vector<std::uint64_t>> read_entries(Storage& file, IoTag tag, HostOf
   }
 }
 
+// What the entries take once they are read, beside their names and extra data.
+constexpr std::uint64_t kSnapshotEntryBytes = sizeof(SnapshotEntry) + 128;
+
+Result<void> take_for_entries(const Header& header, std::uint64_t table_bytes,
+                              Meter* meter) noexcept {
+  return meter == nullptr
+             ? Result<void>()
+             : meter->take_memory(kSnapshotEntryBytes * header.snapshot_count + table_bytes);
+}
+
 // Reads more where the entries turn out longer than guessed.
-Result<SnapshotTable> read_snapshots(Storage& file, const Header& header,
+Result<SnapshotTable> read_snapshots(Storage& file, const Header& header, Meter* meter,
                                      std::uint64_t& bytes_used) noexcept {
   const std::uint64_t start = header.snapshot_table_offset.value();
   if (header.snapshot_count == 0) {
@@ -66,6 +97,8 @@ Result<SnapshotTable> read_snapshots(Storage& file, const Header& header,
   }
   std::uint64_t bytes = std::min(kSnapshotTableGuessBytes, file.size() - start);
   while (true) {
+    MeteredMemory held;
+    VARVE_TRY(held.take(meter, bytes));
     const Buffer buffer =
         VARVE_TRY(read_table(file, IoTag::snapshot_table, header.snapshot_table_offset, bytes));
     Result<SnapshotTable> table =
@@ -73,9 +106,12 @@ Result<SnapshotTable> read_snapshots(Storage& file, const Header& header,
                              header.snapshot_table_offset, header.virtual_size, &bytes_used);
     const bool is_too_short = !table && table.error().code == ErrorCode::out_of_range;
     if (!is_too_short) {
+      if (table) {
+        VARVE_TRY(take_for_entries(header, bytes_used, meter));
+      }
       return table;
     }
-    const std::uint64_t more = std::max(table.error().limit, 2 * bytes);
+    const std::uint64_t more = std::max(table.error().limit, 4 * bytes);
     const std::uint64_t available = std::min(file.size() - start, kSnapshotTableBytesMax);
     if (bytes >= available) {
       return corrupt_at(Corruption::table_beyond_end_of_file, IoTag::snapshot_table, start,
@@ -87,16 +123,27 @@ Result<SnapshotTable> read_snapshots(Storage& file, const Header& header,
 }
 
 // What is left of a table that cannot be read as it should be.
-Result<void> salvage_snapshots(Storage& file, Metadata::Loaded& loaded) noexcept {
+Result<void> salvage_snapshots(Storage& file, Meter* meter, Metadata::Loaded& loaded) noexcept {
   const Header& header = loaded.header;
   const std::uint64_t start = header.snapshot_table_offset.value();
   if (header.snapshot_count == 0) {
     return {};
   }
   const std::uint64_t available = start < file.size() ? file.size() - start : 0;
+  std::uint64_t bytes = std::min(available, kSnapshotTableBytesMax);
+  // A table that can be read tells how long it is, which is far below what it may be.
+  std::uint64_t used = 0;
+  if (const Result<SnapshotTable> whole = read_snapshots(file, header, meter, used); whole) {
+    bytes = used;
+  } else if (whole.error().code != ErrorCode::corrupt) {
+    return whole.error();
+  } else {
+    VARVE_TRY(take_for_entries(header, 0, meter));
+  }
+  MeteredMemory held;
+  VARVE_TRY(held.take(meter, bytes));
   const Buffer buffer =
-      VARVE_TRY(read_table(file, IoTag::snapshot_table, header.snapshot_table_offset,
-                           std::min(available, kSnapshotTableBytesMax)));
+      VARVE_TRY(read_table(file, IoTag::snapshot_table, header.snapshot_table_offset, bytes));
   loaded.snapshots = VARVE_TRY(SnapshotTable::salvage(
       buffer.bytes(), header, round_up(file.size(), kSectorBytes), loaded.snapshot_losses,
       loaded.snapshot_table_bytes, loaded.are_losses_at_end));
@@ -123,9 +170,46 @@ Result<std::unique_ptr<Storage>> open_data_file(Engine& engine, const Header& he
   return storage;
 }
 
+// Somebody may take it for what it says it is.
+Result<void> check_untrusted_raw(Storage& storage) noexcept {
+  const ProbeReport report = VARVE_TRY(probe(storage));
+  if (report.magic_found) {
+    return failure(ErrorCode::invalid_argument,
+                   "an untrusted raw image begins like an image of another format");
+  }
+  return {};
+}
+
+Result<void> check_untrusted(const OpenOptions& options) noexcept {
+  if (options.writable || options.backing_override) {
+    return failure(ErrorCode::invalid_argument,
+                   "an untrusted image is only read, and opens no other file");
+  }
+  return {};
+}
+
+// The caches of an image on a budget are a part of it, and small.
+Result<void> limit_caches(const Header& header, Meter& meter, Metadata::Config& config) noexcept {
+  constexpr std::size_t kCacheBytesMax = 2 * kMiB;
+  config.l2_cache_bytes = std::min(config.l2_cache_bytes, kCacheBytesMax);
+  config.refcount_cache_bytes = std::min(config.refcount_cache_bytes, kCacheBytesMax);
+  // Two tables are kept however small a cache is.
+  const std::uint64_t least = 2 * header.geometry.cluster_bytes();
+  return meter.take_memory(std::max<std::uint64_t>(config.l2_cache_bytes, least) +
+                           std::max<std::uint64_t>(config.refcount_cache_bytes, least));
+}
+
 Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& directory,
                          const OpenOptions& options) {
-  Metadata::Loaded loaded = VARVE_TRY(load_tables(*storage, options.allow_corrupt));
+  Meter* meter = nullptr;
+  if (options.budget || options.untrusted) {
+    auto metered = std::make_unique<MeteredStorage>(std::move(storage),
+                                                    options.budget.value_or(Budget::standard()));
+    meter = &metered->meter();
+    storage = std::move(metered);
+  }
+  Metadata::Loaded loaded =
+      VARVE_TRY(load_tables(*storage, {options.allow_corrupt, options.untrusted, meter}));
   const Header& header = loaded.header;
   Layer layer;
   layer.backing_name = header.backing_name;
@@ -140,9 +224,16 @@ Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& di
   config.l2_cache_bytes = options.l2_cache_bytes;
   config.refcount_cache_bytes = options.refcount_cache_bytes;
   config.operations_max = std::max(1u, options.operations_max);
+  config.meter = meter;
+  if (meter != nullptr) {
+    VARVE_TRY(limit_caches(header, *meter, config));
+  }
   image_config.operations_max = config.operations_max;
   image_config.allow_corrupt = options.allow_corrupt;
   auto metadata = VARVE_TRY(make_metadata(config, std::move(loaded), options.allow_corrupt));
+  if (options.untrusted && !options.allow_corrupt) {
+    VARVE_TRY(prove_tables(*metadata));
+  }
   layer.core = VARVE_TRY(Qcow2Image::make(std::move(storage), std::move(data_file),
                                           std::move(metadata), image_config));
   return layer;
@@ -150,7 +241,7 @@ Result<Layer> open_qcow2(std::unique_ptr<Storage> storage, const std::string& di
 
 }  // namespace
 
-Result<Metadata::Loaded> load_tables(Storage& file, bool to_be_repaired) noexcept {
+Result<Metadata::Loaded> load_tables(Storage& file, const LoadOptions& options) noexcept {
   Metadata::Loaded loaded;
   // A block device or file may be shorter than a sector-sized look; what is missing reads as zeros.
   Image::Counters uncounted;
@@ -164,19 +255,25 @@ Result<Metadata::Loaded> load_tables(Storage& file, bool to_be_repaired) noexcep
   VARVE_TRY(batch.run());
   loaded.header = VARVE_TRY(Header::parse(cluster.bytes().first(needed)));
   const Header& header = loaded.header;
+  if (options.untrusted) {
+    VARVE_TRY(validate_untrusted(header));
+  }
   loaded.header_sector = VARVE_TRY(Buffer::allocate(kSectorBytes));
   copy_bytes(loaded.header_sector.bytes(), cluster.bytes().first(kSectorBytes));
-  loaded.l1 = VARVE_TRY(read_entries(file, IoTag::l1, header.l1_offset, header.l1_entries));
-  Result<std::vector<std::uint64_t>> counts =
-      read_entries(file, IoTag::refcount_table, header.refcount_table_offset,
-                   header.refcount_table_clusters * header.geometry.cluster_bytes() / 8);
-  if (counts || !to_be_repaired || counts.error().code == ErrorCode::no_memory) {
+  loaded.l1 =
+      VARVE_TRY(read_entries(file, IoTag::l1, header.l1_offset, header.l1_entries, options.meter));
+  Result<std::vector<std::uint64_t>> counts = read_entries(
+      file, IoTag::refcount_table, header.refcount_table_offset,
+      header.refcount_table_clusters * header.geometry.cluster_bytes() / 8, options.meter);
+  if (counts || !options.to_be_repaired || counts.error().code == ErrorCode::no_memory ||
+      counts.error().code == ErrorCode::over_budget) {
     loaded.refcount_table = VARVE_TRY(std::move(counts));
   }
-  if (to_be_repaired) {
-    VARVE_TRY(salvage_snapshots(file, loaded));
+  if (options.to_be_repaired) {
+    VARVE_TRY(salvage_snapshots(file, options.meter, loaded));
   } else {
-    loaded.snapshots = VARVE_TRY(read_snapshots(file, header, loaded.snapshot_table_bytes));
+    loaded.snapshots =
+        VARVE_TRY(read_snapshots(file, header, options.meter, loaded.snapshot_table_bytes));
   }
   return loaded;
 }
@@ -241,6 +338,9 @@ Result<std::string> resolve_name(const std::string& directory, const std::string
 Result<Layer> open_layer(std::unique_ptr<Storage> storage, const std::string& directory,
                          const OpenOptions& options) noexcept {
   try {
+    if (options.untrusted) {
+      VARVE_TRY(check_untrusted(options));
+    }
     if (options.writable && options.force_share) {
       return failure(ErrorCode::invalid_argument, "an image is not shared and written at once");
     }
@@ -252,6 +352,9 @@ Result<Layer> open_layer(std::unique_ptr<Storage> storage, const std::string& di
     }
     Layer layer;
     if (options.format == Format::raw) {
+      if (options.untrusted) {
+        VARVE_TRY(check_untrusted_raw(*storage));
+      }
       layer.core = VARVE_TRY(RawImage::make(std::move(storage), options.writable, options.discard,
                                             options.operations_max));
     } else {

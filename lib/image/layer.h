@@ -26,11 +26,16 @@ struct FileAccess {
 // The folder part of a path, "." where there is none.
 [[nodiscard]] std::string directory_of(const std::string& path);
 
-// Reads header, L1, refcount table and snapshot table, and checks what the format says of each. To
-// be repaired an image is loaded without a refcount table that cannot be read, and with what is
-// left of the snapshot table.
+struct LoadOptions {
+  // The image is loaded without a refcount table that cannot be read, and with what is left of the
+  // snapshot table.
+  bool to_be_repaired = false;
+  bool untrusted = false;
+  Meter* meter = nullptr;
+};
+// Reads header, L1, refcount table and snapshot table, and checks what the format says of each.
 [[nodiscard]] Result<Metadata::Loaded> load_tables(Storage& file,
-                                                   bool to_be_repaired = false) noexcept;
+                                                   const LoadOptions& options = {}) noexcept;
 
 // Brings tables that were read to life. A dirty image that becomes writable is settled; one that is
 // marked corrupt does not become writable unless allowed.

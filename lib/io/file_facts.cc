@@ -228,6 +228,15 @@ Result<FileFacts> adopt_with_facts(int descriptor, const FileOptions& options) {
   return facts;
 }
 
+std::optional<std::uint64_t> bytes_on_device(int descriptor) noexcept {
+  constexpr std::uint64_t kBlockBytes = 512;  // stat counts in these.
+  struct stat status = {};
+  if (::fstat(descriptor, &status) != 0) {
+    return std::nullopt;
+  }
+  return static_cast<std::uint64_t>(status.st_blocks) * kBlockBytes;
+}
+
 std::optional<std::uint64_t> current_size(int descriptor) noexcept {
   struct stat status = {};
   if (::fstat(descriptor, &status) != 0) {

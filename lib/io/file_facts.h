@@ -52,6 +52,9 @@ struct FileFacts {
 // As adopt_file, on a duplicate of the descriptor.
 [[nodiscard]] Result<FileFacts> adopt_with_facts(int descriptor, const FileOptions& options);
 
+// What a regular file takes on its device; nothing when the system does not tell.
+[[nodiscard]] std::optional<std::uint64_t> bytes_on_device(int descriptor) noexcept;
+
 // The size of a regular file now; nothing when the system does not tell.
 [[nodiscard]] std::optional<std::uint64_t> current_size(int descriptor) noexcept;
 

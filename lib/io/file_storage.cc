@@ -78,6 +78,13 @@ FileStorage::~FileStorage() {
   loop_.detach(*this);
 }
 
+std::uint64_t FileStorage::allocated_bytes() const noexcept {
+  if (facts_.block_device) {
+    return size_;
+  }
+  return std::min(size_, bytes_on_device(descriptor).value_or(0));
+}
+
 bool FileStorage::is_same_file(const Storage& other) const noexcept {
   const auto* file = dynamic_cast<const FileStorage*>(&other);
   return file != nullptr && file->facts_.block_device == facts_.block_device &&

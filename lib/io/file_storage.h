@@ -31,6 +31,7 @@ class FileStorage final : public Storage, private SystemFile, private WriteTrack
 
   const StorageCapabilities& capabilities() const noexcept override { return facts_.capabilities; }
   std::uint64_t size() const noexcept override { return size_; }
+  std::uint64_t allocated_bytes() const noexcept override;
   void submit(StorageRequest& request) noexcept override;
   Engine& engine() const noexcept override { return engine_; }
   const char* name() const noexcept override { return facts_.name.c_str(); }

@@ -1,5 +1,6 @@
 // Checking an open image: behind its closed gate where it is open for writing.
 
+#include <algorithm>
 #include <new>
 
 #include <varve/check.h>
@@ -17,10 +18,31 @@ namespace {
 // Snapshots beyond which a cluster may well have more references than a small cell counts.
 constexpr std::size_t kManySnapshots = 1000;
 
+// What is left of the image's budget, but for one L1 table of a snapshot.
+Result<CheckOptions> affordable(const Metadata& metadata, const CheckOptions& options,
+                                MeteredMemory& held) {
+  CheckOptions chosen = options;
+  if (metadata.meter != nullptr) {
+    constexpr std::uint64_t kMemoryMin = 2 * kMiB;
+    std::uint64_t l1_entries = 0;
+    for (const SnapshotEntry& snapshot : metadata.snapshots.entries) {
+      l1_entries = std::max<std::uint64_t>(l1_entries, snapshot.l1_entries);
+    }
+    const std::uint64_t left = metadata.meter->memory_left();
+    const std::uint64_t kept = std::min(l1_entries * 8, left / 2);
+    chosen.memory_bytes =
+        std::min<std::uint64_t>(chosen.memory_bytes, std::max(left - kept, kMemoryMin));
+    VARVE_TRY(held.take(metadata.meter, chosen.memory_bytes));
+  }
+  return chosen;
+}
+
 }  // namespace
 
-Result<CheckReport> check_metadata(Metadata& metadata, const CheckOptions& options) noexcept {
+Result<CheckReport> check_metadata(Metadata& metadata, const CheckOptions& given) noexcept {
   try {
+    MeteredMemory held;
+    const CheckOptions options = VARVE_TRY(affordable(metadata, given, held));
     if (metadata.snapshots.entries.size() < kManySnapshots) {
       CheckWalk<std::uint16_t> walk(metadata, options);
       VARVE_TRY(walk.run());

@@ -7,7 +7,7 @@
 
 namespace varve {
 
-// Errors: no_memory, cancelled.
+// Errors: no_memory, cancelled, over_budget.
 [[nodiscard]] Result<CheckReport> check_metadata(Metadata& metadata,
                                                  const CheckOptions& options) noexcept;
 

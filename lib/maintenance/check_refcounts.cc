@@ -43,6 +43,9 @@ Result<void> RefcountReader::visit_batch(std::vector<CountedRange>& ranges, Byte
     }
   }
   const bool all_read = batch.run().has_value();
+  if (metadata_->meter != nullptr) {
+    VARVE_TRY(metadata_->meter->verdict());
+  }
   used = 0;
   for (CountedRange& range : ranges) {
     if (range.state == CountedRange::State::present) {

@@ -9,6 +9,7 @@ namespace {
 constexpr std::uint64_t kWindowClustersMin = 4096;
 constexpr std::uint64_t kBatchBytesMax = 4 * kMiB;
 constexpr std::uint64_t kTablesPerProgress = 64;
+constexpr std::uint64_t kStepsPerCluster = 1;
 // L2 tables remembered at a time at least.
 constexpr std::size_t kTablesMin = 256;
 
@@ -61,7 +62,16 @@ Result<void> CheckWalk<Cell>::go_on() const noexcept {
   if (options_->cancel != nullptr && options_->cancel->load(std::memory_order_relaxed)) {
     return failure(ErrorCode::cancelled, "the check was cancelled");
   }
-  return {};
+  return metadata_->meter != nullptr ? metadata_->meter->verdict() : Result<void>();
+}
+
+// A window's cells are set, loaded and compared.
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::pay_for_window() const noexcept {
+  if (metadata_->meter != nullptr) {
+    metadata_->meter->spend_steps((window_.end() - window_.first()) * kStepsPerCluster);
+  }
+  return go_on();
 }
 
 template <std::unsigned_integral Cell>
@@ -74,6 +84,7 @@ Result<void> CheckWalk<Cell>::run() {
   total_ = divide_up(end, step) * VARVE_TRY(count_tables());
   for (std::uint64_t first = 0; first < end; first += step) {
     window_.start(first, std::min(step, end - first));
+    VARVE_TRY(pay_for_window());
     VARVE_TRY(run_window());
     if (is_saturated() && sizeof(Cell) < sizeof(std::uint32_t)) {
       return {};
@@ -96,7 +107,8 @@ Result<void> CheckWalk<Cell>::run_window() {
   }));
   check_l1_flags();
   VARVE_TRY(for_each_range([this] { return add_contents(); }));
-  return compare();
+  VARVE_TRY(compare());
+  return go_on();
 }
 
 template <std::unsigned_integral Cell>

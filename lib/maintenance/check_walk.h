@@ -24,7 +24,7 @@ class CheckWalk {
  public:
   CheckWalk(Metadata& metadata, const CheckOptions& options);
 
-  // Errors: no_memory, cancelled.
+  // Errors: no_memory, cancelled, over_budget.
   Result<void> run();
   // Some cluster has more references than a cell counts: the report is of no use.
   [[nodiscard]] bool is_saturated() const noexcept { return window_.is_saturated(); }
@@ -66,6 +66,7 @@ class CheckWalk {
   [[nodiscard]] bool is_first_pass() const noexcept { return window_.first() == 0; }
   [[nodiscard]] bool is_count_known(std::uint64_t cluster) const noexcept;
   [[nodiscard]] Result<void> go_on() const noexcept;
+  [[nodiscard]] Result<void> pay_for_window() const noexcept;
   void tell(Severity severity, Corruption reason, IoTag table, std::uint64_t offset,
             std::uint64_t host_offset, std::uint64_t found, std::uint64_t expected) {
     findings_.add(Finding{severity, reason, table, offset, host_offset, found, expected});

@@ -14,6 +14,8 @@ namespace {
 
 Result<std::vector<BitmapInfo>> read_directory(Metadata& metadata,
                                                const BitmapsExtension& extension) {
+  MeteredMemory held;
+  VARVE_TRY(held.take(metadata.meter, bitmap_directory_memory(extension)));
   Buffer directory = VARVE_TRY(Buffer::allocate(extension.directory_bytes));
   Batch batch(metadata.counters);
   VARVE_TRY(

@@ -37,6 +37,7 @@ Metadata::Metadata(const Config& config, Loaded loaded)
       file(config.writable ? &guard : config.file),
       data_file(config.data_file),
       is_writable(config.writable),
+      meter(config.meter),
       header(std::move(loaded.header)),
       geometry(header.geometry),
       snapshots(std::move(loaded.snapshots)),

@@ -11,6 +11,7 @@
 #include <varve/image.h>
 #include <varve/storage.h>
 
+#include "base/meter.h"
 #include "format/header.h"
 #include "format/snapshot_table.h"
 #include "meta/cluster_store.h"
@@ -44,6 +45,7 @@ class Metadata final : private Waiter,
     std::size_t l2_cache_bytes = 0;
     std::size_t refcount_cache_bytes = 0;
     unsigned operations_max = 0;
+    Meter* meter = nullptr;  // Null: nothing is limited.
   };
   // What open has read from the file.
   struct Loaded {
@@ -102,6 +104,7 @@ class Metadata final : private Waiter,
   Storage* file;  // Where it is written: through the guard.
   Storage* data_file;
   bool is_writable;
+  Meter* meter;  // What is done for the image's sake is told here; null: nothing is limited.
   Image::Counters counters;
   Header header;
   Geometry geometry;

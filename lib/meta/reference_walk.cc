@@ -17,6 +17,9 @@ namespace {
 constexpr std::uint64_t kBatchTablesMax = 256;
 // Entries collected between two merges at least, so that merging stays cheap.
 constexpr std::size_t kMergeMin = 65536;
+// What sorting costs for each table, beside looking at its entry.
+constexpr std::uint64_t kStepsPerMerged = 64;
+constexpr std::uint64_t kStepsPerEntry = 4;
 
 // A bitmap table's entry: an offset, or the flag "all ones" without one.
 constexpr std::uint64_t kBitmapEntryAllOnes = 1;
@@ -96,6 +99,8 @@ Result<void> ReferenceWalk::add_snapshot_l1(const SnapshotEntry& snapshot) {
   if (l1_bytes == 0 || !is_in_file(snapshot.l1_offset, l1_bytes)) {
     return {};
   }
+  MeteredMemory held;
+  VARVE_TRY(held.take(metadata_->meter, l1_bytes));
   const Buffer bytes = VARVE_TRY(read(IoTag::l1, snapshot.l1_offset, l1_bytes));
   for (std::uint64_t i = 0; i < snapshot.l1_entries; ++i) {
     add_l1_entry(L1Entry(load_be<std::uint64_t>(bytes.bytes(), i * 8)), kNotActive,
@@ -146,6 +151,7 @@ void ReferenceWalk::find_overlaps() {
 
 // Joins the references to the same table; file order makes the reads sequential.
 void ReferenceWalk::merge_tables() {
+  spend_steps(kStepsPerMerged * tables_.size());
   std::sort(tables_.begin(), tables_.end(), [](const TableReference& a, const TableReference& b) {
     return a.offset != b.offset ? a.offset < b.offset : a.active_index < b.active_index;
   });
@@ -174,6 +180,8 @@ Result<void> ReferenceWalk::collect(HostOffset from) noexcept {
     range_begin_ = from;
     next_range_.reset();
     tells_ = !std::exchange(has_collected_, true);
+    spend_steps(kStepsPerEntry * metadata_->l1.size() +
+                kStepsPerMerged * metadata_->snapshots.entries.size());
     for (std::uint64_t i = 0; i < metadata_->l1.size(); ++i) {
       add_l1_entry(metadata_->l1.entry(i), i, metadata_->l1.offset_of(i));
     }
@@ -182,6 +190,7 @@ Result<void> ReferenceWalk::collect(HostOffset from) noexcept {
       if (overlaps_[i]) {
         continue;
       }
+      VARVE_TRY(verdict());
       const Result<void> added = add_snapshot_l1(metadata_->snapshots.entries[i]);
       if (!added) {
         tell(added.error());
@@ -202,7 +211,12 @@ bool ReferenceWalk::visit_fixed(const FixedVisitor& visit, HostOffset offset, st
                         metadata_->file->size()));
     return false;
   }
-  visit(run_of(offset, bytes), tag, where);
+  const ClusterRun run = run_of(offset, bytes);
+  spend_steps(1 + run.count);
+  if (!verdict()) {
+    return false;
+  }
+  visit(run, tag, where);
   return true;
 }
 
@@ -255,6 +269,7 @@ Result<void> ReferenceWalk::visit_bitmap_data(const FixedVisitor& visit, HostOff
   for (std::uint64_t first = 0; first < entries; first += kPieceEntries) {
     const std::uint64_t count = std::min(kPieceEntries, entries - first);
     const Buffer piece = VARVE_TRY(read(IoTag::bitmap, table + first * 8, count * 8));
+    VARVE_TRY(verdict());
     for (std::uint64_t i = 0; i < count; ++i) {
       const std::uint64_t raw = load_be<std::uint64_t>(piece.bytes(), i * 8);
       const HostOffset data(raw & L1Entry::kOffsetMask);
@@ -282,6 +297,8 @@ Result<void> ReferenceWalk::visit_bitmaps(const FixedVisitor& visit) {
                    HostOffset(0))) {
     return {};
   }
+  MeteredMemory held;
+  VARVE_TRY(held.take(metadata_->meter, bitmap_directory_memory(*extension)));
   const Buffer directory =
       VARVE_TRY(read(IoTag::bitmap, extension->directory_offset, extension->directory_bytes));
   const auto entries =
@@ -330,6 +347,7 @@ Result<void> ReferenceWalk::for_each_table(const TableVisitor& visit) noexcept {
                              buffer.bytes().subspan(i * cluster_bytes, cluster_bytes)));
       }
       const bool all_read = batch.run().has_value();
+      VARVE_TRY(verdict());
       for (std::size_t i = 0; i < count; ++i) {
         const Bytes bytes = buffer.bytes().subspan(i * cluster_bytes, cluster_bytes);
         if (!all_read) {

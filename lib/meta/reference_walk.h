@@ -77,6 +77,15 @@ class ReferenceWalk {
   [[nodiscard]] Result<void> add_snapshot_l1(const SnapshotEntry& snapshot);
   void find_overlaps();
   void merge_tables();
+  void spend_steps(std::uint64_t steps) const noexcept {
+    if (metadata_->meter != nullptr) {
+      metadata_->meter->spend_steps(steps);
+    }
+  }
+  // Errors: over_budget.
+  [[nodiscard]] Result<void> verdict() const noexcept {
+    return metadata_->meter != nullptr ? metadata_->meter->verdict() : Result<void>();
+  }
   void tell(const Error& error) const {
     if (tells_) {
       problem_(error);

@@ -227,6 +227,7 @@ MethodCode method_code_of(const Error& error) noexcept {
     case ErrorCode::cancelled:
     case ErrorCode::poisoned:
     case ErrorCode::exists:
+    case ErrorCode::over_budget:
       return MethodCode::failed;
   }
   return MethodCode::failed;

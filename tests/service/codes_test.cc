@@ -97,7 +97,7 @@ TEST(Codes, FamiliesAgree) {
 }
 
 TEST(Codes, ErrorsOfTheWorkAreFailures) {
-  for (int code = 0; code <= static_cast<int>(ErrorCode::exists); ++code) {
+  for (int code = 0; code <= static_cast<int>(ErrorCode::over_budget); ++code) {
     Error error;
     error.code = static_cast<ErrorCode>(code);
     MethodCode method = MethodCode::failed;

@@ -8,6 +8,7 @@
 #include "json_text.h"
 #include "messages.h"
 #include "options.h"
+#include "printable.h"
 #include "verbs.h"
 
 namespace varve::tool {
@@ -16,8 +17,8 @@ namespace {
 
 constexpr const char* kCheckHelp = R"(Check whether an image's tables hold together.  Usage:
 
-  {0} check [-f FMT | --image-opts] [-T CACHE_MODE] [-r leaks|all] [-U] [-q]
-        [--output human|json] FILENAME
+  {0} check [-f FMT | --image-opts] [-T CACHE_MODE] [-r leaks|all] [-U] [-q] [--untrusted]
+        [--no-budget] [--output human|json] FILENAME
 
   -f, --format FMT              raw or qcow2; detected otherwise
   --image-opts                  FILENAME is a list of key=value pairs
@@ -28,6 +29,8 @@ constexpr const char* kCheckHelp = R"(Check whether an image's tables hold toget
   -U, --force-share             also while another program writes it
   --output human|json           form of the answer
   -q, --quiet                   the exit code only
+  --untrusted                   refuse an image that names another file
+  --no-budget                   however much memory and work the image asks for (as with -r)
 
 Exit codes: 0 clean, 1 not checked, 2 corruptions, 3 leaked clusters, 63 the format has no checks;
 with -r what is left afterwards counts. Repairing never changes what the disk holds; each snapshot
@@ -47,6 +50,8 @@ constexpr option kCheckLongOptions[] = {kHelpOption,
                                         kForceShareOption,
                                         kOutputOption,
                                         kImageOptsOption,
+                                        kUntrustedOption,
+                                        kNoBudgetOption,
                                         kEndOfOptions};
 
 enum CheckExitCode : int { kClean = 0, kFailed = 1, kCorrupt = 2, kLeaks = 3, kUnsupported = 63 };
@@ -163,8 +168,8 @@ void print_loss(const Loss& loss) {
                loss.index + 1, std::uint64_t{loss.index} + loss.count, reason);
     return;
   }
-  const std::string snapshot =
-      fmt::format("snapshot {} (id '{}', name '{}')", loss.index + 1, loss.id, loss.name);
+  const std::string snapshot = fmt::format("snapshot {} (id '{}', name '{}')", loss.index + 1,
+                                           printable(loss.id), printable(loss.name));
   switch (loss.kind) {
     case Loss::Kind::machine_state:
       fmt::print(stderr, "LOST the machine state of {}; its disk is kept ({})\n", snapshot, reason);
@@ -351,6 +356,7 @@ int run_check(Context& context, int argc, char** argv) {
   CheckRequest request;
   // What is damaged is looked at, and repaired, as far as it can be read.
   request.image.allow_corrupt = true;
+  request.image.on_budget = true;
   OptionParser parser(context, "check", argc, argv, "hf:r:T:qU", kCheckLongOptions);
   for (int letter = 0; (letter = parser.next()) != -1;) {
     switch (letter) {
@@ -382,6 +388,17 @@ int run_check(Context& context, int argc, char** argv) {
   }
   if (!take_only_image(context, "check", parser, request.image)) {
     return kFailed;
+  }
+  if (request.repair && request.image.untrusted) {
+    context.error(
+        "--untrusted and --repair are mutually exclusive: an untrusted image is only read");
+    return kFailed;
+  }
+  if (request.repair) {
+    request.image.on_budget = false;  // What is begun is brought to its end.
+  } else {
+    request.image.open_backing = false;
+    request.image.open_data_file = false;
   }
   const std::optional<CacheMode> cache = parse_cache_mode(request.cache);
   if (!cache) {

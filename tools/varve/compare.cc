@@ -17,7 +17,7 @@ namespace {
 constexpr const char* kCompareHelp = R"(Compare the disks in two images.  Usage:
 
   {0} compare [--image-opts | [-f FMT] [-F FMT]] [-s] [-p] [-q]
-        [-T CACHE] [-U] FILENAME1 FILENAME2
+        [-T CACHE] [-U] [--untrusted] FILENAME1 FILENAME2
 
   -f, --a-format FMT            format of FILENAME1; detected otherwise
   -F, --b-format FMT            format of FILENAME2; detected otherwise
@@ -27,6 +27,8 @@ constexpr const char* kCompareHelp = R"(Compare the disks in two images.  Usage:
   -q, --quiet                   the exit code only
   -T, --cache CACHE_MODE        none, writeback (default), ...
   -U, --force-share             also while another program writes them
+  --untrusted                   refuse images that name another file, or whose tables lie
+                                outside the file or over each other
 
 Exit codes: 0 the same, 1 different, 2 cannot be opened, 3 or 4 cannot be read
 
@@ -44,6 +46,7 @@ constexpr option kCompareLongOptions[] = {kHelpOption,
                                           {"strict", no_argument, nullptr, 's'},
                                           kForceShareOption,
                                           kImageOptsOption,
+                                          kUntrustedOption,
                                           kEndOfOptions};
 
 enum CompareExitCode : int {
@@ -172,6 +175,9 @@ int run_compare(Context& context, int argc, char** argv) {
         break;
       case kOptionImageOpts:
         request.first.image_opts = request.second.image_opts = true;
+        break;
+      case kOptionUntrusted:
+        request.first.untrusted = request.second.untrusted = true;
         break;
       case kOptionObject:
         break;

@@ -11,7 +11,7 @@ constexpr const char* kConvertHelp =
 
   {0} convert [-f SRC_FMT | --image-opts] [-O TGT_FMT] [-c] [-p] [-q] [-n] [-U]
         [-l SNAPSHOT] [-B BACKING [-F BACKING_FMT]] [-o TGT_OPTS] [-S SIZE]
-        [-t CACHE] [-T SRC_CACHE] [-m N] [-W] [-r RATE] [-C] [--salvage]
+        [-t CACHE] [-T SRC_CACHE] [-m N] [-W] [-r RATE] [-C] [--salvage] [--untrusted]
         SRC_FILENAME [SRC_FILENAME2 ...] TGT_FILENAME
 
   -f, --source-format FMT       format of the sources; detected otherwise
@@ -33,6 +33,8 @@ constexpr const char* kConvertHelp =
   -C, --copy-range-offloading   let the file system copy where it can
   --salvage                     take what cannot be read for zeros, and go on
   -U, --force-share             also while another program writes the source
+  --untrusted                   refuse sources that name another file, or whose tables lie
+                                outside the file or over each other
   -p, --progress                show progress
   -q, --quiet                   say nothing
 
@@ -73,6 +75,7 @@ constexpr option kConvertLongOptions[] = {
     {"oob-writes", no_argument, nullptr, 'W'},
     {"copy-range-offloading", no_argument, nullptr, 'C'},
     {"salvage", no_argument, nullptr, kOptionSalvage},
+    kUntrustedOption,
     kEndOfOptions};
 
 constexpr std::uint64_t kSparseMax = 16777216;  // qemu-img's limit for -S.
@@ -179,6 +182,9 @@ bool take_flag(int letter, ConvertRequest& request) {
       break;
     case kOptionBitmaps:
       request.bitmaps = true;
+      break;
+    case kOptionUntrusted:
+      request.source.untrusted = true;
       break;
     case kOptionSkipBroken:
       request.skip_broken_bitmaps = true;

@@ -6,6 +6,7 @@
 
 #include "json_text.h"
 #include "messages.h"
+#include "printable.h"
 
 namespace varve::tool {
 
@@ -151,6 +152,9 @@ bool detect_format(Context& context, bool writable, ResolvedImage& image, std::s
 // Finds out which file of the chain made an open fail, one layer after the other.
 std::string explain_failure(Context& context, ResolvedImage image, Error error) {
   std::string prefix;
+  if (error.code == ErrorCode::over_budget) {
+    return describe(error);
+  }
   for (unsigned depth = 0; depth <= image.options.chain_depth_max; ++depth) {
     const bool writable = image.options.writable && depth == 0;
     OpenOptions alone;
@@ -158,9 +162,12 @@ std::string explain_failure(Context& context, ResolvedImage image, Error error) 
     alone.force_share = true;
     alone.open_backing = false;
     alone.open_data_file = false;
+    alone.untrusted = image.options.untrusted;
+    alone.allow_corrupt = image.options.allow_corrupt;
+    alone.budget = image.options.budget;
     Result<std::unique_ptr<Image>> layer = Image::open(*context.engine(), image.filename, alone);
     if (!layer) {
-      return prefix + open_words(layer.error(), image.filename, writable);
+      return prefix + open_words(layer.error(), printable(image.filename), writable);
     }
     const ImageFacts facts = (*layer)->facts();
     (void)(*layer)->close();
@@ -172,25 +179,26 @@ std::string explain_failure(Context& context, ResolvedImage image, Error error) 
       Result<std::unique_ptr<Storage>> storage =
           open_file(*context.engine(), image.filename, FileOptions{.writable = writable});
       if (storage && !(*storage)->lock(writable, false)) {
-        return prefix + open_words(error, image.filename, writable);
+        return prefix + open_words(error, printable(image.filename), writable);
       }
     }
     if (!facts.data_file_name.empty() && image.options.open_data_file) {
       const std::string name = resolve_name(image.filename, facts.data_file_name);
       std::string reason;
       if (!check_regular(name, false, reason)) {
-        return prefix + reason;
+        return prefix + printable(reason);
       }
     }
     if (facts.backing_name.empty() || !image.options.open_backing) {
-      return prefix + open_words(error, image.filename, writable);
+      return prefix + open_words(error, printable(image.filename), writable);
     }
     prefix += "Could not open backing file: ";
     image.filename = resolve_name(image.filename, facts.backing_name);
     image.format = facts.backing_format;
     if (!format_by_name(image.format)) {
-      return prefix + (image.format.empty() ? "the image does not say in which format it is"
-                                            : fmt::format("Unknown driver '{}'", image.format));
+      return prefix + (image.format.empty()
+                           ? "the image does not say in which format it is"
+                           : fmt::format("Unknown driver '{}'", printable(image.format)));
     }
   }
   return prefix + describe(error);
@@ -251,6 +259,10 @@ std::optional<ResolvedImage> resolve_image(Context& context, const ImageArgument
   image.options.allow_corrupt = argument.allow_corrupt;
   image.options.open_backing = argument.open_backing;
   image.options.open_data_file = argument.open_data_file;
+  image.options.untrusted = argument.untrusted;
+  if (argument.on_budget) {
+    image.options.budget = Budget::standard();
+  }
   image.options.file.direct = argument.cache.direct;
   image.options.file.fsync = !argument.cache.flush_ignored;
   image.options.discard = argument.discard_unmap ? DiscardMode::unmap : DiscardMode::ignore;
@@ -321,6 +333,12 @@ bool take_image_option(int letter, const OptionParser& parser, ImageArgument& ar
       return true;
     case kOptionImageOpts:
       argument.image_opts = true;
+      return true;
+    case kOptionUntrusted:
+      argument.untrusted = true;
+      return true;
+    case kOptionNoBudget:
+      argument.on_budget = false;
       return true;
     default:
       return letter == kOptionObject;

@@ -23,6 +23,8 @@ struct ImageArgument {
   bool allow_corrupt = false;  // Written although marked corrupt: to repair it.
   bool open_backing = true;
   bool open_data_file = true;
+  bool untrusted = false;  // OpenOptions::untrusted.
+  bool on_budget = false;  // Looking at it costs no more than Budget::standard().
   CacheMode cache;
   bool discard_unmap = false;
 };
@@ -68,7 +70,7 @@ struct OpenedImage {
 // `name` as found in the image `referrer`: relative names start from its folder.
 [[nodiscard]] std::string resolve_name(const std::string& referrer, const std::string& name);
 
-// Takes -f, -U, --image-opts and --object. False for every other letter.
+// Takes -f, -U, --image-opts, --untrusted, --no-budget and --object. False for every other letter.
 [[nodiscard]] bool take_image_option(int letter, const OptionParser& parser,
                                      ImageArgument& argument);
 

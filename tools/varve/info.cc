@@ -1,5 +1,7 @@
 // varve info: what an image is. Opens no file but the one named, unless the chain is asked for.
 
+#include <algorithm>
+
 #include <sys/stat.h>
 #include <varve/bitmap.h>
 #include <varve/snapshot.h>
@@ -8,6 +10,7 @@
 #include "json_text.h"
 #include "messages.h"
 #include "options.h"
+#include "printable.h"
 #include "size_text.h"
 #include "snapshot_table.h"
 #include "verbs.h"
@@ -18,13 +21,17 @@ namespace {
 
 constexpr const char* kInfoHelp = R"(Tell what an image is.  Usage:
 
-  {0} info [-f FMT | --image-opts] [-b] [-U] [-v] [--output human|json] FILENAME
+  {0} info [-f FMT | --image-opts] [-b] [-U] [-v] [--untrusted] [--no-budget]
+        [--output human|json] FILENAME
 
   -f, --format FMT              raw or qcow2; detected otherwise
   --image-opts                  FILENAME is a list of key=value pairs
   -b, --backing-chain           and every image below it
   -U, --force-share             also while another program writes it
   -v, --verbose                 and which I/O engine runs here
+  --untrusted                   refuse an image that names another file, or whose tables lie
+                                outside the file or over each other
+  --no-budget                   however much memory and work the image asks for
   --output human|json           form of the answer
 
 Examples:
@@ -37,6 +44,7 @@ constexpr option kInfoLongOptions[] = {
     kFormatOption,     kOutputOption,
     kImageOptsOption,  {"backing-chain", no_argument, nullptr, 'b'},
     kForceShareOption, {"verbose", no_argument, nullptr, 'v'},
+    kUntrustedOption,  kNoBudgetOption,
     kEndOfOptions};
 
 constexpr std::uint64_t kSectorSize = 512;  // qemu-img counts disks and files in these.
@@ -50,6 +58,7 @@ struct Description {
   std::vector<BitmapInfo> bitmaps;
   std::uint64_t file_length = 0;
   std::optional<std::uint64_t> disk_bytes;  // Allocated by the file system.
+  std::pair<dev_t, ino_t> identity;         // Of the file, whatever the names that lead to it.
 };
 
 std::uint64_t in_sectors(std::uint64_t bytes) {
@@ -65,6 +74,7 @@ std::optional<Description> describe_image(Context& context, OpenedImage& opened)
   struct stat status {};
   if (::stat(opened.filename.c_str(), &status) == 0) {
     result.disk_bytes = static_cast<std::uint64_t>(status.st_blocks) * kSectorSize;
+    result.identity = {status.st_dev, status.st_ino};
   }
   if (result.facts.format == Format::qcow2) {
     Result<std::vector<SnapshotInfo>> snapshots = list_snapshots(*opened.image);
@@ -114,7 +124,7 @@ void print_bitmaps(const std::vector<BitmapInfo>& bitmaps) {
     for (std::size_t word = 0; word < words.size(); ++word) {
       print("                [{}]: {}\n", word, words[word]);
     }
-    print("            name: {}\n            granularity: {}\n", bitmaps[i].name,
+    print("            name: {}\n            granularity: {}\n", printable(bitmaps[i].name),
           bitmaps[i].granularity_bytes);
   }
 }
@@ -131,7 +141,7 @@ void print_format_specific(const Description& image) {
   print_bitmaps(image.bitmaps);
   print("    refcount bits: {}\n", facts.refcount_bits);
   if (!facts.data_file_name.empty()) {
-    print("    data file: {}\n", facts.data_file_name);
+    print("    data file: {}\n", printable(facts.data_file_name));
     print("    data file raw: {}\n", yes_no(facts.data_file_raw));
   }
   if (version_3) {
@@ -151,8 +161,8 @@ void print_disk_size(const Description& image, const char* indent) {
 void print_human(const Description& image) {
   const ImageFacts& facts = image.facts;
   const std::uint64_t size = in_sectors(facts.virtual_size);
-  print("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\n", image.filename, image.format,
-        format_size(size), size);
+  print("image: {}\nfile format: {}\nvirtual size: {} ({} bytes)\n", printable(image.filename),
+        image.format, format_size(size), size);
   print_disk_size(image, "");
   if (facts.format == Format::qcow2) {
     print("cluster_size: {}\n", facts.cluster_bytes);
@@ -162,10 +172,10 @@ void print_human(const Description& image) {
   }
   if (!facts.backing_name.empty()) {
     const std::string full = full_backing_name(image);
-    print("backing file: {}{}\n", facts.backing_name,
-          full == facts.backing_name ? "" : fmt::format(" (actual path: {})", full));
+    print("backing file: {}{}\n", printable(facts.backing_name),
+          full == facts.backing_name ? "" : fmt::format(" (actual path: {})", printable(full)));
     if (!facts.backing_format.empty()) {
-      print("backing file format: {}\n", facts.backing_format);
+      print("backing file format: {}\n", printable(facts.backing_format));
     }
   }
   print("{}", format_snapshot_table(image.snapshots));
@@ -173,7 +183,8 @@ void print_human(const Description& image) {
     print_format_specific(image);
   }
   if (image.format != "file") {
-    print("Child node '/file':\n    filename: {}\n    protocol type: file\n", image.filename);
+    print("Child node '/file':\n    filename: {}\n    protocol type: file\n",
+          printable(image.filename));
     print("    file length: {} ({} bytes)\n", format_size(image.file_length), image.file_length);
     print_disk_size(image, "    ");
   }
@@ -290,6 +301,16 @@ Json image_json(const Description& image) {
   return node;
 }
 
+// Whether the file has been looked at, by this or another name.
+bool is_among(const std::vector<Description>& images, const std::string& filename) {
+  struct stat status {};
+  const bool exists = ::stat(filename.c_str(), &status) == 0;
+  const std::pair<dev_t, ino_t> identity{status.st_dev, status.st_ino};
+  return std::any_of(images.begin(), images.end(), [&](const Description& seen) {
+    return seen.filename == filename || (exists && seen.identity == identity);
+  });
+}
+
 // Every image from `argument` down; one without `chain`. Empty after a message.
 std::vector<Description> describe_chain(Context& context, ImageArgument argument, bool chain) {
   constexpr std::size_t kChainMax = 200;
@@ -314,15 +335,29 @@ std::vector<Description> describe_chain(Context& context, ImageArgument argument
     if (!last.facts.backing_format.empty()) {
       argument.format = last.facts.backing_format;
     }
-    for (const Description& seen : images) {
-      if (seen.filename == argument.text) {
-        context.error("Backing file '{}' creates an infinite loop.", argument.text);
-        return {};
-      }
+    if (is_among(images, argument.text)) {
+      context.error("Backing file '{}' creates an infinite loop.", printable(argument.text));
+      return {};
     }
   }
   context.error("{}: the backing chain is longer than {} images", argument.text, kChainMax);
   return {};
+}
+
+// A tree of JSON takes many times what the tables take. False after a message.
+bool can_afford_json(const Context& context, const std::vector<Description>& images) {
+  constexpr std::size_t kEntriesMax = 20'000;
+  std::size_t entries = 0;
+  for (const Description& image : images) {
+    entries += image.snapshots.size() + image.bitmaps.size();
+  }
+  if (entries > kEntriesMax) {
+    context.error(
+        "the budget of memory for JSON is exhausted: {} snapshots and bitmaps (limit {}); "
+        "--no-budget lifts it",
+        entries, kEntriesMax);
+  }
+  return entries <= kEntriesMax;
 }
 
 void print_images(const std::vector<Description>& images, bool json, bool chain) {
@@ -346,6 +381,7 @@ int run_info(Context& context, int argc, char** argv) {
   ImageArgument argument;
   argument.open_backing = false;
   argument.open_data_file = false;
+  argument.on_budget = true;
   bool json = false;
   bool chain = false;
   bool verbose = false;
@@ -377,7 +413,7 @@ int run_info(Context& context, int argc, char** argv) {
     return 1;
   }
   const std::vector<Description> images = describe_chain(context, argument, chain);
-  if (images.empty()) {
+  if (images.empty() || (json && argument.on_budget && !can_afford_json(context, images))) {
     return 1;
   }
   print_images(images, json, chain);

@@ -6,6 +6,7 @@
 #include "json_text.h"
 #include "messages.h"
 #include "own_verb.h"
+#include "printable.h"
 #include "progress.h"
 #include "size_text.h"
 #include "snapshot_table.h"
@@ -18,8 +19,7 @@ namespace varve::tool {
 namespace {
 
 std::string layer_name(const LayerReport& layer) {
-  return layer.active ? "(active disk)"
-                      : fmt::format("{} {}", layer.snapshot.id, layer.snapshot.name);
+  return layer.active ? "(active disk)" : printable(layer.snapshot.id + " " + layer.snapshot.name);
 }
 
 void print_human(const OpenedImage& opened, const ImageFacts& facts, const InspectReport& report) {

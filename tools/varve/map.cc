@@ -7,6 +7,7 @@
 #include "image_argument.h"
 #include "messages.h"
 #include "options.h"
+#include "printable.h"
 #include "verbs.h"
 
 namespace varve::tool {
@@ -16,7 +17,7 @@ namespace {
 constexpr const char* kMapHelp = R"(Show where a disk's data stands.  Usage:
 
   {0} map [-f FMT | --image-opts] [--output human|json] [--start-offset OFFSET]
-        [--max-length LENGTH] [-U] FILENAME
+        [--max-length LENGTH] [-U] [--untrusted] FILENAME
 
   -f, --format FMT              raw or qcow2; detected otherwise
   --image-opts                  FILENAME is a list of key=value pairs
@@ -24,6 +25,8 @@ constexpr const char* kMapHelp = R"(Show where a disk's data stands.  Usage:
   -l, --max-length LENGTH       and how many
   --output human|json           form of the answer
   -U, --force-share             also while another program writes it
+  --untrusted                   refuse an image that names another file, or whose tables lie
+                                outside the file or over each other
 
 Examples:
   {0} map disk.qcow2
@@ -36,6 +39,7 @@ constexpr option kMapLongOptions[] = {kHelpOption,
                                       kOutputOption,
                                       kImageOptsOption,
                                       kForceShareOption,
+                                      kUntrustedOption,
                                       {"start-offset", required_argument, nullptr, 's'},
                                       {"max-length", required_argument, nullptr, 'l'},
                                       kEndOfOptions};
@@ -110,7 +114,7 @@ class Printer {
     }
     print("{:<16}{:<16}{:<16}{}\n", hexadecimal(last_.start), hexadecimal(status.length),
           hexadecimal(status.host_offset),
-          files_[std::min<std::size_t>(status.depth, files_.size() - 1)]);
+          printable(files_[std::min<std::size_t>(status.depth, files_.size() - 1)]));
     return true;
   }
 

@@ -32,6 +32,8 @@ enum LongOption : int {
   kOptionSkipBroken,
   kOptionOrder,
   kOptionJson,
+  kOptionUntrusted,
+  kOptionNoBudget,
 };
 
 // Rows that the tables of several verbs share; a table ends with kEndOfOptions.
@@ -43,6 +45,8 @@ inline constexpr option kFormatOption = {"format", required_argument, nullptr, '
 inline constexpr option kOutputOption = {"output", required_argument, nullptr, kOptionOutput};
 inline constexpr option kImageOptsOption = {"image-opts", no_argument, nullptr, kOptionImageOpts};
 inline constexpr option kForceShareOption = {"force-share", no_argument, nullptr, 'U'};
+inline constexpr option kUntrustedOption = {"untrusted", no_argument, nullptr, kOptionUntrusted};
+inline constexpr option kNoBudgetOption = {"no-budget", no_argument, nullptr, kOptionNoBudget};
 inline constexpr option kEndOfOptions = {nullptr, 0, nullptr, 0};
 
 // One pass over a verb's arguments. The C library prints its own complaints, prefixed

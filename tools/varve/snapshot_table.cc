@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "printable.h"
 #include "size_text.h"
 
 namespace varve::tool {
@@ -37,10 +38,10 @@ std::string format_snapshot_table(const std::vector<SnapshotInfo>& snapshots) {
   std::string text = "Snapshot list:\n";
   text += fmt::format(kRow, "ID", "TAG", "VM_SIZE", "DATE", "VM_CLOCK", "ICOUNT");
   for (const SnapshotInfo& snapshot : snapshots) {
-    text +=
-        fmt::format(kRow, snapshot.id, snapshot.name, format_size(snapshot.vm_state_size),
-                    format_date(snapshot.date_seconds), format_clock(snapshot.vm_clock_nanoseconds),
-                    snapshot.icount == -1 ? std::string("--") : std::to_string(snapshot.icount));
+    text += fmt::format(
+        kRow, printable(snapshot.id), printable(snapshot.name), format_size(snapshot.vm_state_size),
+        format_date(snapshot.date_seconds), format_clock(snapshot.vm_clock_nanoseconds),
+        snapshot.icount == -1 ? std::string("--") : std::to_string(snapshot.icount));
   }
   return text;
 }

@@ -4,6 +4,7 @@
 #include <varve/lineage.h>
 
 #include "json_text.h"
+#include "printable.h"
 #include "size_text.h"
 #include "snapshot_table.h"
 
@@ -62,7 +63,7 @@ void print_human(const InspectReport& report, const Lineage& lineage) {
       continue;
     }
     const LayerReport& layer = report.layers[line.snapshot];
-    print(kRow, layer.snapshot.id, indent + layer.snapshot.name,
+    print(kRow, printable(layer.snapshot.id), indent + printable(layer.snapshot.name),
           format_date(layer.snapshot.date_seconds), format_size(layer.disk_size),
           format_size(layer.unique_bytes), format_size(layer.shared_bytes),
           format_size(layer.snapshot.vm_state_size));

@@ -20,8 +20,9 @@ enum {
   VARVE_TIMED_OUT = 10,        // The time the caller allowed has passed.
   VARVE_BUSY = 11,             // Somebody else holds what is needed; or other handles depend on it.
   VARVE_CANCELLED = 12,        // The caller cancelled the work before it took effect.
-  VARVE_POISONED = 13,  // An earlier flush failed: what is durable is unknown until reopened.
-  VARVE_EXISTS = 14     // The name to be created is taken.
+  VARVE_POISONED = 13,    // An earlier flush failed: what is durable is unknown until reopened.
+  VARVE_EXISTS = 14,      // The name to be created is taken.
+  VARVE_OVER_BUDGET = 15  // Looking at the image costs more than is allowed: `what` names what.
 };
 
 // Filled by a failed call. Set `size` before the first use; after success it is untouched.

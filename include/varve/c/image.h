@@ -68,7 +68,11 @@ enum {
   // The format of the first backing file, instead of the header's word or where it has none.
   VARVE_OPEN_BACKING_RAW = 512,
   VARVE_OPEN_BACKING_QCOW2 = 1024,
-  VARVE_OPEN_MEASURE_LATENCY = 2048  // Two looks at the clock per request (statistics.h).
+  VARVE_OPEN_MEASURE_LATENCY = 2048,  // Two looks at the clock per request (statistics.h).
+  // The image comes from somebody who is not trusted: only read, no other file opened, refused
+  // where it names one or where its tables lie outside the file or over each other;
+  // VARVE_OVER_BUDGET where looking at it costs more than an honest image's.
+  VARVE_OPEN_UNTRUSTED = 4096
 };
 
 // Opens a file that an image names (backing file, data file), so that the library opens no path:

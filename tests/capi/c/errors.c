@@ -61,6 +61,7 @@ void test_errors(void) {
   CHECK(strcmp(varve_code_name(VARVE_OK), "ok") == 0);
   CHECK(strcmp(varve_code_name(VARVE_NO_SPACE), "no_space") == 0);
   CHECK(strcmp(varve_code_name(VARVE_EXISTS), "exists") == 0);
+  CHECK(strcmp(varve_code_name(VARVE_OVER_BUDGET), "over_budget") == 0);
   CHECK(strcmp(varve_code_name(99), "unknown") == 0);
   CHECK(strcmp(varve_tag_name(VARVE_TAG_REFCOUNT_BLOCK), "refcount_block") == 0);
   CHECK(strcmp(varve_tag_name(99), "unknown") == 0);
