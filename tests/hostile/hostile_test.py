@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whoever looks at a hostile image pays 64 MiB and a second of one core at most.
 
-Goal: info, check and audit end on images made to be expensive, with an answer or with exit code 1
+Goal: info and check end on images made to be expensive, with an answer or with exit code 1
 and the name of the budget that is exhausted; names in images cannot speak to a terminal; no other
 file is opened. Method: images of a few real bytes (hostile_images.py), each looked at in every
 way; with --measure the resident memory and CPU time of each process count, which is a limit the
@@ -117,6 +117,9 @@ def names_are_harmless(judge, folder):
     lines = run.output.replace(b"\n", b"")
     if any(byte < 0x20 or byte == 0x7f for byte in lines):
         judge.fail("control characters", run)
+    # What it names does not exist, and is not looked for.
+    run = Run([judge.varve, "check", path], folder)
+    judge.expect("check without the backing file", run, 2, b"errors were found on the image")
 
 
 def main(varve, *others):
