@@ -19,14 +19,14 @@ struct Budget {
   // (Storage::allocated_bytes): holes that are read again and again, not data.
   std::uint64_t read_bytes = kUnlimited;
   // Of computing, beyond one for sixteen bytes of what the file takes on its device: one for an
-  // entry of a table, or eight bytes read of it; 500 for each request that reads a table. A step is
+  // entry of a table, or eight bytes read of it; 3,000 for each request that reads a table. A step is
   // about a nanosecond.
   std::uint64_t steps = kUnlimited;
 
   // Enough for every honest image; for a hostile one at most 64 MiB and a second of one core in the
   // whole process, beyond the cost of reading the bytes it really has.
   static constexpr Budget standard() noexcept {
-    return {.memory_bytes = 40u << 20, .read_bytes = 256u << 20, .steps = 160'000'000};
+    return {.memory_bytes = 40u << 20, .read_bytes = 160u << 20, .steps = 160'000'000};
   }
 };
 

@@ -12,7 +12,7 @@ namespace {
 // and its tables a few times; an entry of eight bytes maps at least 512.
 constexpr std::uint64_t kReadsPerByte = 4;
 constexpr std::uint64_t kBytesPerStep = 16;
-constexpr std::uint64_t kTableRequestSteps = 500;
+constexpr std::uint64_t kTableRequestSteps = 3000;
 constexpr std::uint64_t kDataRequestSteps = 16;
 
 std::uint64_t saturated_sum(std::uint64_t a, std::uint64_t b) noexcept {
