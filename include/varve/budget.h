@@ -19,8 +19,8 @@ struct Budget {
   // (Storage::allocated_bytes): holes that are read again and again, not data.
   std::uint64_t read_bytes = kUnlimited;
   // Of computing, beyond one for sixteen bytes of what the file takes on its device: one for an
-  // entry of a table, or eight bytes read of it; 3,000 for each request that reads a table. A step is
-  // about a nanosecond.
+  // entry of a table, or eight bytes read of it; 3,000 for each request that reads a table. A step
+  // is about a nanosecond.
   std::uint64_t steps = kUnlimited;
 
   // Enough for every honest image; for a hostile one at most 64 MiB and a second of one core in the
