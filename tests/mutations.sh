@@ -21,7 +21,7 @@ declare -A finders=(
   [O1]=$explorer [O2]=$explorer [O3]=$explorer [O4]=$explorer [O5]=$explorer [O6]=$explorer
   [O7]=$explorer [O8]=$explorer [O9]='fault_test *' [O10]=$explorer
   [O11]='io_test *NeighboursInOneBlockDoNotLoseEachOther*' [O12]='crash_test *BitmapInUse*'
-  [H1]='model_test *' [H2]=$explorer 
+  [H1]='model_test *' [H2]=$explorer
   [H4]='meta_test *ARequestThatMayHaveSeenItHoldsItBack*'
   [H5]='snapshot_test *ASecondOperationWaitsOrIsBusy*'
 )

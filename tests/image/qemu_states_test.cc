@@ -1,13 +1,13 @@
 // States other programs leave images in, and what must survive when Varve changes them.
 #include <algorithm>
-#include <csignal>
 #include <fstream>
 
-#include <sys/wait.h>
+#include <gmock/gmock.h>
 #include <varve/check.h>
 
 #include "format/header.h"
 #include "image/ground.h"
+#include "io/qemu_io.h"
 #include "sim/sim_disk.h"
 #include "sim/trace_storage.h"
 
@@ -15,78 +15,6 @@ namespace varve::test {
 namespace {
 
 constexpr std::uint32_t kCluster = 65536;
-
-// qemu-io with an image open, driven line by line.
-class QemuIo {
- public:
-  explicit QemuIo(const std::vector<std::string>& arguments) {
-    int to_child[2];
-    int from_child[2];
-    if (::pipe2(to_child, O_CLOEXEC) != 0 || ::pipe2(from_child, O_CLOEXEC) != 0) {
-      ADD_FAILURE() << "no pipes";
-      return;
-    }
-    std::vector<std::string> copy = arguments;
-    std::vector<char*> words;
-    for (std::string& word : copy) {
-      words.push_back(word.data());
-    }
-    words.push_back(nullptr);
-    child_ = ::fork();
-    if (child_ == 0) {
-      ::dup2(to_child[0], STDIN_FILENO);
-      ::dup2(from_child[1], STDOUT_FILENO);
-      ::dup2(from_child[1], STDERR_FILENO);
-      ::execvp(words[0], words.data());
-      ::_exit(127);
-    }
-    ::close(to_child[0]);
-    ::close(from_child[1]);
-    input_ = to_child[1];
-    output_ = from_child[0];
-  }
-  ~QemuIo() { finish(); }
-  QemuIo(const QemuIo&) = delete;
-  QemuIo& operator=(const QemuIo&) = delete;
-
-  void send(const std::string& line) {
-    const std::string text = line + "\n";
-    EXPECT_EQ(::write(input_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
-  }
-  // Reads until `word` has appeared; false when the program ends first.
-  bool wait_for(const std::string& word) {
-    std::size_t found = seen_.find(word, searched_);
-    while (found == std::string::npos) {
-      char chunk[256];
-      const ssize_t length = ::read(output_, chunk, sizeof(chunk));
-      if (length <= 0) {
-        return false;
-      }
-      seen_.append(chunk, static_cast<std::size_t>(length));
-      found = seen_.find(word, searched_);
-    }
-    searched_ = found + word.size();
-    return true;
-  }
-  [[nodiscard]] const std::string& seen() const { return seen_; }
-  void finish() {
-    if (child_ > 0) {
-      ::close(input_);
-      while (wait_for("\1")) {
-      }
-      ::close(output_);
-      ::waitpid(child_, nullptr, 0);
-      child_ = -1;
-    }
-  }
-
- private:
-  pid_t child_ = -1;
-  int input_ = -1;
-  int output_ = -1;
-  std::string seen_;
-  std::size_t searched_ = 0;
-};
 
 void qemu(const std::vector<std::string>& arguments) {
   const model::CommandResult result = model::run_command(arguments);
@@ -142,14 +70,11 @@ TEST(DirtyImage, OfACrashedWriterIsSettledBeforeItIsWritten) {
   qemu(
       {"qemu-img", "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", ground.path(), "64M"});
   {
-    QemuIo writer({"qemu-io", "-f", "qcow2", ground.path()});
-    writer.send("write -P 17 100000 3000000");
-    ASSERT_TRUE(writer.wait_for("wrote")) << writer.seen();
-    writer.send("write -P 18 40M 70000");
-    ASSERT_TRUE(writer.wait_for("wrote")) << writer.seen();
-    writer.send("flush");
-    writer.send("abort");
-    writer.finish();
+    QemuIo writer("qemu-io", {"-f", "qcow2", ground.path()});
+    ASSERT_THAT(writer.run("write -P 17 100000 3000000"), ::testing::HasSubstr("wrote"));
+    ASSERT_THAT(writer.run("write -P 18 40M 70000"), ::testing::HasSubstr("wrote"));
+    writer.run("flush");
+    writer.run("abort");
   }
   ByteVector expected(64u << 20);
   std::fill_n(expected.begin() + 100000, 3000000, std::byte{17});
@@ -361,9 +286,8 @@ TEST(SecondOpener, QemuAndVarveRefuseEachOther) {
     EXPECT_EQ(shared.status, 0) << shared.output;
     VARVE_EXPECT_OK(writer->close());
   }
-  QemuIo writer({"qemu-io", "-f", "qcow2", ground.path()});
-  writer.send("write -P 3 0 65536");
-  ASSERT_TRUE(writer.wait_for("wrote")) << writer.seen();
+  QemuIo writer("qemu-io", {"-f", "qcow2", ground.path()});
+  ASSERT_THAT(writer.run("write -P 3 0 65536"), ::testing::HasSubstr("wrote"));
   for (const bool writable : {false, true}) {
     const auto refused = Image::open(ground.engine(), ground.path(), ground.open_options(writable));
     ASSERT_FALSE(refused.has_value());
@@ -374,7 +298,6 @@ TEST(SecondOpener, QemuAndVarveRefuseEachOther) {
   auto shared = Image::open(ground.engine(), ground.path(), options);
   ASSERT_TRUE(shared.has_value()) << describe(shared.error());
   VARVE_EXPECT_OK((*shared)->close());
-  writer.send("quit");
 }
 
 TEST(SharedClusters, OfAQemuSnapshotAreCopiedBeforeTheyChange) {
