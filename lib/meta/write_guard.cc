@@ -25,7 +25,7 @@ std::uint64_t random_key() noexcept {
 }  // namespace
 
 WriteGuard::WriteGuard(Storage& file, const Geometry& geometry, Watcher& watcher) noexcept
-    : file_(&file),
+    : ForwardingStorage(file),
       watcher_(&watcher),
       cluster_bits_(geometry.cluster_bits),
       places_(random_key()) {}
@@ -98,11 +98,11 @@ void WriteGuard::submit(StorageRequest& request) noexcept {
       is_guest_data && !has_tripped_ && !find_foreign(run_of(request), Kind::none);
   if (changes_bytes && !is_plain) {
     if (const Result<void> allowed = examine(request); !allowed) {
-      file_->engine().post(request, allowed);
+      engine().post(request, allowed);
       return;
     }
   }
-  file_->submit(request);
+  file().submit(request);
 }
 
 }  // namespace varve

@@ -8,14 +8,13 @@
 
 #include <optional>
 
-#include <varve/storage.h>
-
 #include "format/geometry.h"
+#include "io/forwarding_storage.h"
 #include "meta/table_places.h"
 
 namespace varve {
 
-class WriteGuard final : public Storage {
+class WriteGuard final : public ForwardingStorage {
  public:
   class Watcher {
    public:
@@ -40,25 +39,7 @@ class WriteGuard final : public Storage {
 
   [[nodiscard]] bool has_tripped() const noexcept { return has_tripped_; }
 
-  [[nodiscard]] const StorageCapabilities& capabilities() const noexcept override {
-    return file_->capabilities();
-  }
-  [[nodiscard]] std::uint64_t size() const noexcept override { return file_->size(); }
   void submit(StorageRequest& request) noexcept override;
-  [[nodiscard]] Engine& engine() const noexcept override { return file_->engine(); }
-  [[nodiscard]] const char* name() const noexcept override { return file_->name(); }
-  [[nodiscard]] bool is_same_file(const Storage& other) const noexcept override {
-    return file_->is_same_file(other);
-  }
-  [[nodiscard]] Result<void> lock(bool for_writing, bool share_everything) noexcept override {
-    return file_->lock(for_writing, share_everything);
-  }
-  void unlock() noexcept override { file_->unlock(); }
-  [[nodiscard]] Result<void> refresh() noexcept override { return file_->refresh(); }
-  [[nodiscard]] StorageExtent extent_at(std::uint64_t offset,
-                                        std::uint64_t length) const noexcept override {
-    return file_->extent_at(offset, length);
-  }
 
  private:
   [[nodiscard]] std::uint64_t cluster_bytes() const noexcept {
@@ -68,7 +49,6 @@ class WriteGuard final : public Storage {
   [[nodiscard]] Result<void> examine(const StorageRequest& request) noexcept;
   [[nodiscard]] Result<void> settle_on(ClusterRun run, TablePlaces::Kind kind) noexcept;
 
-  Storage* file_;
   Watcher* watcher_;
   std::uint32_t cluster_bits_;
   TablePlaces places_;
