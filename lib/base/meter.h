@@ -41,6 +41,21 @@ class Meter {
   Result<void> verdict_;
 };
 
+// Without a meter nothing is limited.
+inline void spend_steps(Meter* meter, std::uint64_t steps) noexcept {
+  if (meter != nullptr) {
+    meter->spend_steps(steps);
+  }
+}
+// Errors: over_budget.
+[[nodiscard]] inline Result<void> verdict_of(const Meter* meter) noexcept {
+  return meter != nullptr ? meter->verdict() : Result<void>();
+}
+// Errors: over_budget.
+[[nodiscard]] inline Result<void> take_memory(Meter* meter, std::uint64_t bytes) noexcept {
+  return meter != nullptr ? meter->take_memory(bytes) : Result<void>();
+}
+
 // Memory held for a while.
 class MeteredMemory {
  public:

@@ -58,9 +58,7 @@ Result<Buffer> read_table(Storage& file, IoTag tag, HostOffset offset,
 Result<std::vector<std::uint64_t>> read_entries(Storage& file, IoTag tag, HostOffset offset,
                                                 std::uint64_t entries, Meter* meter) noexcept {
   VARVE_TRY(check_inside(file, tag, offset, entries * 8));
-  if (meter != nullptr) {
-    VARVE_TRY(meter->take_memory(entries * 8));
-  }
+  VARVE_TRY(take_memory(meter, entries * 8));
   try {
     std::vector<std::uint64_t> values(entries);
     const Bytes bytes = std::as_writable_bytes(std::span(values));
@@ -79,9 +77,7 @@ constexpr std::uint64_t kSnapshotEntryBytes = sizeof(SnapshotEntry) + 128;
 
 Result<void> take_for_entries(const Header& header, std::uint64_t table_bytes,
                               Meter* meter) noexcept {
-  return meter == nullptr
-             ? Result<void>()
-             : meter->take_memory(kSnapshotEntryBytes * header.snapshot_count + table_bytes);
+  return take_memory(meter, kSnapshotEntryBytes * header.snapshot_count + table_bytes);
 }
 
 // Reads more where the entries turn out longer than guessed.

@@ -43,9 +43,7 @@ Result<void> RefcountReader::visit_batch(std::vector<CountedRange>& ranges, Byte
     }
   }
   const bool all_read = batch.run().has_value();
-  if (metadata_->meter != nullptr) {
-    VARVE_TRY(metadata_->meter->verdict());
-  }
+  VARVE_TRY(verdict_of(metadata_->meter));
   used = 0;
   for (CountedRange& range : ranges) {
     if (range.state == CountedRange::State::present) {

@@ -62,15 +62,13 @@ Result<void> CheckWalk<Cell>::go_on() const noexcept {
   if (options_->cancel != nullptr && options_->cancel->load(std::memory_order_relaxed)) {
     return failure(ErrorCode::cancelled, "the check was cancelled");
   }
-  return metadata_->meter != nullptr ? metadata_->meter->verdict() : Result<void>();
+  return verdict_of(metadata_->meter);
 }
 
 // A window's cells are set, loaded and compared.
 template <std::unsigned_integral Cell>
 Result<void> CheckWalk<Cell>::pay_for_window() const noexcept {
-  if (metadata_->meter != nullptr) {
-    metadata_->meter->spend_steps((window_.end() - window_.first()) * kStepsPerCluster);
-  }
+  spend_steps(metadata_->meter, (window_.end() - window_.first()) * kStepsPerCluster);
   return go_on();
 }
 
@@ -101,12 +99,12 @@ template <std::unsigned_integral Cell>
 Result<void> CheckWalk<Cell>::run_window() {
   VARVE_TRY(load_counts());
   VARVE_TRY(add_fixed());
-  VARVE_TRY(for_each_range([this]() -> Result<void> {
+  VARVE_TRY(walk_.for_each_range([this]() -> Result<void> {
     add_tables();
     return go_on();
   }));
   check_l1_flags();
-  VARVE_TRY(for_each_range([this] { return add_contents(); }));
+  VARVE_TRY(walk_.for_each_range([this] { return add_contents(); }));
   VARVE_TRY(compare());
   return go_on();
 }
@@ -114,7 +112,7 @@ Result<void> CheckWalk<Cell>::run_window() {
 template <std::unsigned_integral Cell>
 Result<std::uint64_t> CheckWalk<Cell>::count_tables() {
   std::uint64_t tables = 0;
-  VARVE_TRY(for_each_range([&]() -> Result<void> {
+  VARVE_TRY(walk_.for_each_range([&]() -> Result<void> {
     tables += walk_.tables().size();
     return go_on();
   }));

@@ -36,21 +36,6 @@ class CheckWalk {
   class TableSink;
 
   Result<void> run_window();
-  // Runs `body` for each part of the tables that fits in memory at a time; usually all of them.
-  template <class Body>
-  Result<void> for_each_range(Body body) {
-    if (walk_.range_begin() != HostOffset()) {
-      VARVE_TRY(walk_.collect());
-    }
-    while (true) {
-      VARVE_TRY(body());
-      const std::optional<HostOffset> next = walk_.next_range();
-      if (!next) {
-        return {};
-      }
-      VARVE_TRY(walk_.collect(*next));
-    }
-  }
   Result<void> load_counts();
   Result<void> add_fixed();
   void add_fixed_run(ClusterRun run, IoTag tag, HostOffset where);

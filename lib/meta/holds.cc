@@ -1,6 +1,7 @@
 #include "meta/holds.h"
 
 #include "base/mutation.h"
+
 namespace varve {
 
 bool Holds::conflicts(const Hold& a, const Hold& b) noexcept {

@@ -151,7 +151,7 @@ void ReferenceWalk::find_overlaps() {
 
 // Joins the references to the same table; file order makes the reads sequential.
 void ReferenceWalk::merge_tables() {
-  spend_steps(kStepsPerMerged * tables_.size());
+  spend_steps(metadata_->meter, kStepsPerMerged * tables_.size());
   std::sort(tables_.begin(), tables_.end(), [](const TableReference& a, const TableReference& b) {
     return a.offset != b.offset ? a.offset < b.offset : a.active_index < b.active_index;
   });
@@ -180,8 +180,8 @@ Result<void> ReferenceWalk::collect(HostOffset from) noexcept {
     range_begin_ = from;
     next_range_.reset();
     tells_ = !std::exchange(has_collected_, true);
-    spend_steps(kStepsPerEntry * metadata_->l1.size() +
-                kStepsPerMerged * metadata_->snapshots.entries.size());
+    spend_steps(metadata_->meter, kStepsPerEntry * metadata_->l1.size() +
+                                      kStepsPerMerged * metadata_->snapshots.entries.size());
     for (std::uint64_t i = 0; i < metadata_->l1.size(); ++i) {
       add_l1_entry(metadata_->l1.entry(i), i, metadata_->l1.offset_of(i));
     }
@@ -190,7 +190,7 @@ Result<void> ReferenceWalk::collect(HostOffset from) noexcept {
       if (overlaps_[i]) {
         continue;
       }
-      VARVE_TRY(verdict());
+      VARVE_TRY(verdict_of(metadata_->meter));
       const Result<void> added = add_snapshot_l1(metadata_->snapshots.entries[i]);
       if (!added) {
         tell(added.error());
@@ -212,8 +212,8 @@ bool ReferenceWalk::visit_fixed(const FixedVisitor& visit, HostOffset offset, st
     return false;
   }
   const ClusterRun run = run_of(offset, bytes);
-  spend_steps(1 + run.count);
-  if (!verdict()) {
+  spend_steps(metadata_->meter, 1 + run.count);
+  if (!verdict_of(metadata_->meter)) {
     return false;
   }
   visit(run, tag, where);
@@ -269,7 +269,7 @@ Result<void> ReferenceWalk::visit_bitmap_data(const FixedVisitor& visit, HostOff
   for (std::uint64_t first = 0; first < entries; first += kPieceEntries) {
     const std::uint64_t count = std::min(kPieceEntries, entries - first);
     const Buffer piece = VARVE_TRY(read(IoTag::bitmap, table + first * 8, count * 8));
-    VARVE_TRY(verdict());
+    VARVE_TRY(verdict_of(metadata_->meter));
     for (std::uint64_t i = 0; i < count; ++i) {
       const std::uint64_t raw = load_be<std::uint64_t>(piece.bytes(), i * 8);
       const HostOffset data(raw & L1Entry::kOffsetMask);
@@ -347,7 +347,7 @@ Result<void> ReferenceWalk::for_each_table(const TableVisitor& visit) noexcept {
                              buffer.bytes().subspan(i * cluster_bytes, cluster_bytes)));
       }
       const bool all_read = batch.run().has_value();
-      VARVE_TRY(verdict());
+      VARVE_TRY(verdict_of(metadata_->meter));
       for (std::size_t i = 0; i < count; ++i) {
         const Bytes bytes = buffer.bytes().subspan(i * cluster_bytes, cluster_bytes);
         if (!all_read) {

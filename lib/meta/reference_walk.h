@@ -12,6 +12,7 @@
 #include <varve/result.h>
 
 #include "base/buffer.h"
+#include "base/try.h"
 #include "base/units.h"
 #include "meta/cluster_store.h"
 #include "meta/metadata.h"
@@ -64,6 +65,23 @@ class ReferenceWalk {
   using TableVisitor = std::function<Result<void>(const TableReference& table, ConstBytes bytes)>;
   [[nodiscard]] Result<void> for_each_table(const TableVisitor& visit) noexcept;
 
+  // Runs `body` for each part of the tables that is remembered at a time, from the first on. An
+  // error of the body ends the walk.
+  template <class Body>
+  Result<void> for_each_range(Body body) {
+    if (range_begin() != HostOffset()) {
+      VARVE_TRY(collect());
+    }
+    while (true) {
+      VARVE_TRY(body());
+      const std::optional<HostOffset> next = next_range();
+      if (!next) {
+        return {};
+      }
+      VARVE_TRY(collect(*next));
+    }
+  }
+
   [[nodiscard]] const std::vector<TableReference>& tables() const noexcept { return tables_; }
 
   // The clusters of one validated entry in the image file; count 0 where it refers to none.
@@ -77,15 +95,6 @@ class ReferenceWalk {
   [[nodiscard]] Result<void> add_snapshot_l1(const SnapshotEntry& snapshot);
   void find_overlaps();
   void merge_tables();
-  void spend_steps(std::uint64_t steps) const noexcept {
-    if (metadata_->meter != nullptr) {
-      metadata_->meter->spend_steps(steps);
-    }
-  }
-  // Errors: over_budget.
-  [[nodiscard]] Result<void> verdict() const noexcept {
-    return metadata_->meter != nullptr ? metadata_->meter->verdict() : Result<void>();
-  }
   void tell(const Error& error) const {
     if (tells_) {
       problem_(error);

@@ -1,7 +1,6 @@
 #include "meta/table_proof.h"
 
 #include <new>
-#include <optional>
 #include <vector>
 
 #include "base/failure.h"
@@ -53,29 +52,19 @@ class TableProof {
     }
   }
 
-  // Runs `body` for each part of the tables that is remembered at a time.
+  // An exhausted budget, or the first refusal, ends the walk.
   template <class Body>
   Result<void> for_each_range(Body body) {
-    if (walk_.range_begin() != HostOffset()) {
-      VARVE_TRY(walk_.collect());
-    }
-    while (true) {
+    return walk_.for_each_range([&]() -> Result<void> {
       VARVE_TRY(verdict());
       VARVE_TRY(body());
-      VARVE_TRY(verdict());
-      const std::optional<HostOffset> next = walk_.next_range();
-      if (!next) {
-        return {};
-      }
-      VARVE_TRY(walk_.collect(*next));
-    }
+      return verdict();
+    });
   }
 
   // An exhausted budget explains every failure after it.
   [[nodiscard]] Result<void> verdict() const noexcept {
-    if (metadata_.meter != nullptr) {
-      VARVE_TRY(metadata_.meter->verdict());
-    }
+    VARVE_TRY(verdict_of(metadata_.meter));
     return verdict_;
   }
 
