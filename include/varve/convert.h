@@ -38,6 +38,9 @@ struct ConvertOptions {
   std::size_t chunk_bytes = 1 << 20;  // Largest read; a multiple of cluster_bytes when compressed.
   bool out_of_order = false;          // Chunks are written as they arrive, not in disk order.
   std::uint64_t rate_bytes_per_second = 0;  // 0: unlimited.
+  // The copy ends as over_budget before more data than this is handed to the target; 0: no limit.
+  // A small image may hold a disk of any size, and a few kilobytes may decompress to gigabytes.
+  std::uint64_t output_bytes_max = 0;
   // What cannot be read is taken for zeros, sector by sector, and told to `unreadable`.
   bool salvage = false;
   // With salvage: each sector of the source that could not be read, or (`is_status`) whose place
@@ -60,8 +63,8 @@ struct ConvertReport {
 };
 
 // Errors: those of reading the source and writing the target; out_of_range (the source does not
-// fit); invalid_argument (options outside their limits); no_memory; cancelled. `report`, where
-// given, is filled also on failure.
+// fit); over_budget (output_bytes_max); invalid_argument (options outside their limits); no_memory;
+// cancelled. `report`, where given, is filled also on failure.
 Result<void> convert(Image& source, Image& target, const ConvertOptions& options,
                      ConvertReport* report = nullptr) noexcept;
 

@@ -33,6 +33,7 @@ ConvertOptions convert_options(const varve_convert_options& from, std::atomic<bo
   wanted.chunk_bytes = value_or<std::size_t>(from.chunk_bytes, wanted.chunk_bytes);
   wanted.out_of_order = has(VARVE_CONVERT_OUT_OF_ORDER);
   wanted.rate_bytes_per_second = from.rate_bytes_per_second;
+  wanted.output_bytes_max = from.output_bytes_max;
   wanted.salvage = has(VARVE_CONVERT_SALVAGE);
   wanted.cancel = &cancel;
   wanted.progress = progress_of(from, cancel);

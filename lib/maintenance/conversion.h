@@ -98,6 +98,7 @@ class Conversion {
   static void on_packed(StorageRequest& request, const Result<void>& result);
   void plan_writes(ConversionSlot& slot);
   void write_piece(ConversionSlot& slot, bool zero, std::uint64_t length);
+  [[nodiscard]] bool is_within_limit(std::uint64_t length, std::uint64_t offset);
   [[nodiscard]] std::uint64_t piece_length(const ConversionSlot& slot, bool& zero) const;
   [[nodiscard]] bool is_ahead_of_rate() const;
   void fail(const Error& error, CopySide side, std::uint64_t offset);

@@ -77,6 +77,19 @@ std::uint64_t Conversion::piece_length(const ConversionSlot& slot, bool& zero) c
   return length;
 }
 
+// Fails the copy when so much more data is more than was allowed.
+bool Conversion::is_within_limit(std::uint64_t length, std::uint64_t offset) {
+  const std::uint64_t limit = options_.output_bytes_max;
+  if (limit == 0 || length <= limit - report_.written_bytes) {
+    return true;
+  }
+  Error error = failure(ErrorCode::over_budget, "more data would be written than was allowed");
+  error.value = report_.written_bytes + length;
+  error.limit = limit;
+  fail(error, CopySide::target, offset);
+  return false;
+}
+
 void Conversion::write_piece(ConversionSlot& slot, bool zero, std::uint64_t length) {
   const std::uint64_t offset = options_.target_offset + slot.offset + slot.planned;
   if (zero) {
@@ -86,6 +99,9 @@ void Conversion::write_piece(ConversionSlot& slot, bool zero, std::uint64_t leng
       report_.zeroed_bytes += length;
       submit(target_, slot, BlockOperation::write_zeroes, offset, {}, length);
     }
+    return;
+  }
+  if (!is_within_limit(length, offset)) {
     return;
   }
   report_.written_bytes += length;
@@ -104,7 +120,7 @@ void Conversion::write_piece(ConversionSlot& slot, bool zero, std::uint64_t leng
 }
 
 void Conversion::plan_writes(ConversionSlot& slot) {
-  while (slot.planned < slot.length && slot.in_flight < ConversionSlot::kPieces) {
+  while (result_ && slot.planned < slot.length && slot.in_flight < ConversionSlot::kPieces) {
     bool zero = false;
     const std::uint64_t length = piece_length(slot, zero);
     write_piece(slot, zero, length);

@@ -138,6 +138,17 @@ TEST_F(OwnVerbs, ConvertGivesTheSameOnThreads) {
   EXPECT_EQ(outcome.status, 0);
 }
 
+TEST_F(OwnVerbs, ConvertEndsBeforeMoreThanAllowedIsWritten) {
+  const Outcome refused = run_varve("$VARVE convert --max-output 4k -O raw a.qcow2 out");
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_NE(refused.errors.find("more than --max-output would be written"), std::string::npos)
+      << refused.errors;
+  EXPECT_EQ(run_varve("$VARVE convert --max-output 1G -O raw a.qcow2 out").status, 0);
+  // Several sources count together.
+  EXPECT_EQ(run_varve("$VARVE convert --max-output 512 -O raw a.qcow2 a.qcow2 out").status, 1);
+  EXPECT_EQ(run_varve("$VARVE convert --max-output 1x -O raw a.qcow2 out").status, 1);
+}
+
 TEST_F(OwnVerbs, StrictFormatRefusesGuessesOnWritingVerbs) {
   for (const char* script : {"$VARVE resize --strict-format r.raw +1M",
                              "VARVE_STRICT_FORMAT=1 $VARVE resize a.qcow2 +1M",

@@ -212,7 +212,10 @@ ConvertOptions convert_options(const ConvertRequest& request, const OpenedImage&
 }
 
 int tell_failure(const Context& context, const Error& error, const ConvertReport& report) {
-  if (error.code == ErrorCode::unsupported) {
+  if (error.code == ErrorCode::over_budget) {
+    context.error("error while writing at byte {}: more than --max-output would be written",
+                  report.failed_offset);
+  } else if (error.code == ErrorCode::unsupported) {
     context.error("error while writing at byte {}: {}", report.failed_offset,
                   system_words(ENOTSUP));
   } else {
@@ -246,9 +249,11 @@ int copy(Context& context, const ConvertRequest& request, std::vector<Source>& s
     };
   }
   catch_interrupts();
+  std::uint64_t left = request.max_output;
   for (Source& source : sources) {
     ConvertReport report;
     options.target_offset = done_before;
+    options.output_bytes_max = left;
     const Result<void> converted = convert(source.image(), *target.image, options, &report);
     if (!converted && converted.error().code == ErrorCode::cancelled) {
       // What was copied stays, in a consistent image.
@@ -259,6 +264,8 @@ int copy(Context& context, const ConvertRequest& request, std::vector<Source>& s
       return tell_failure(context, converted.error(), report);
     }
     done_before += source.image().size();
+    // One byte is less than anything that could be written: nothing more may be.
+    left = left == 0 ? 0 : std::max<std::uint64_t>(left - report.written_bytes, 1);
   }
   progress.report(total, total);
   const Result<void> closed = target.image->close();

@@ -12,7 +12,7 @@ constexpr const char* kConvertHelp =
   {0} convert [-f SRC_FMT | --image-opts] [-O TGT_FMT] [-c] [-p] [-q] [-n] [-U]
         [-l SNAPSHOT] [-B BACKING [-F BACKING_FMT]] [-o TGT_OPTS] [-S SIZE]
         [-t CACHE] [-T SRC_CACHE] [-m N] [-W] [-r RATE] [-C] [--salvage] [--untrusted]
-        SRC_FILENAME [SRC_FILENAME2 ...] TGT_FILENAME
+        [--max-output SIZE] SRC_FILENAME [SRC_FILENAME2 ...] TGT_FILENAME
 
   -f, --source-format FMT       format of the sources; detected otherwise
   -O, --target-format FMT       raw (default) or qcow2
@@ -35,6 +35,7 @@ constexpr const char* kConvertHelp =
   -U, --force-share             also while another program writes the source
   --untrusted                   refuse sources that name another file, or whose tables lie
                                 outside the file or over each other
+  --max-output SIZE             end with an error before more data than this is written
   -p, --progress                show progress
   -q, --quiet                   say nothing
 
@@ -76,6 +77,7 @@ constexpr option kConvertLongOptions[] = {
     {"copy-range-offloading", no_argument, nullptr, 'C'},
     {"salvage", no_argument, nullptr, kOptionSalvage},
     kUntrustedOption,
+    {"max-output", required_argument, nullptr, kOptionMaxOutput},
     kEndOfOptions};
 
 constexpr std::uint64_t kSparseMax = 16777216;  // qemu-img's limit for -S.
@@ -121,6 +123,15 @@ bool take_number(const Context& context, int letter, const std::string& text,
       return false;
     }
     request.sparse = size.bytes;
+    return true;
+  }
+  if (letter == kOptionMaxOutput) {
+    const ParsedSize size = parse_size(text);
+    if (size.status != SizeStatus::ok || size.bytes == 0) {
+      context.error("Invalid output limit: '{}'", text);
+      return false;
+    }
+    request.max_output = size.bytes;
     return true;
   }
   const std::optional<std::uint64_t> number =
@@ -239,6 +250,7 @@ bool take_value(const Context& context, int letter, const char* value, ConvertRe
     case 'S':
     case 'm':
     case 'r':
+    case kOptionMaxOutput:
       return take_number(context, letter, value, request);
     default:
       context.print_try_help("convert");

@@ -29,6 +29,7 @@ struct ConvertRequest {
   std::optional<std::uint64_t> sparse;
   std::uint64_t parallel = 8;
   std::uint64_t rate = 0;
+  std::uint64_t max_output = 0;  // 0: no limit.
   bool compress = false;
   bool progress = false;
   bool quiet = false;

@@ -34,6 +34,7 @@ enum LongOption : int {
   kOptionJson,
   kOptionUntrusted,
   kOptionNoBudget,
+  kOptionMaxOutput,
 };
 
 // Rows that the tables of several verbs share; a table ends with kEndOfOptions.

@@ -31,6 +31,9 @@ typedef struct varve_convert_options {
   int (*progress)(void* owner, uint64_t done_bytes, uint64_t total_bytes);
   // With SALVAGE: a sector of the source that could not be read.
   void (*unreadable)(void* owner, uint64_t offset, varve_code code);
+  // The copy ends as VARVE_OVER_BUDGET before more data than this is handed to the target. 0: no
+  // limit.
+  uint64_t output_bytes_max;
 } varve_convert_options;
 
 enum { VARVE_SIDE_NONE = 0, VARVE_SIDE_SOURCE = 1, VARVE_SIDE_TARGET = 2 };
@@ -49,7 +52,7 @@ typedef struct varve_convert_report {
 // failure. Blocking. Durability: nothing is promised until the target is flushed or closed.
 // Threads: both images' (one engine). Fork: not in the child. Errors: those of reading and writing,
 // VARVE_OUT_OF_RANGE (the source does not fit), VARVE_INVALID_ARGUMENT (options; images of two
-// engines), VARVE_CANCELLED, VARVE_NO_MEMORY.
+// engines), VARVE_CANCELLED, VARVE_OVER_BUDGET (output_bytes_max), VARVE_NO_MEMORY.
 VARVE_API varve_code varve_convert(varve_image* source, varve_image* target,
                                    const varve_convert_options* options,
                                    varve_convert_report* report, varve_error* error);
