@@ -44,11 +44,12 @@ struct Loss {
     machine_state,  // Its machine state; its disk stays.
     disk_size,      // Its disk's own size: it is taken for as large as the disk.
     rest_of_table,  // Every snapshot from here on: where their entries begin is not known.
+    bitmap,         // A bitmap of another program: it may have missed changes.
   };
   Kind kind = Kind::snapshot;
   Corruption reason = Corruption::none;
   std::uint32_t index = 0;  // In the table, from 0.
-  std::uint32_t count = 1;  // rest_of_table: how many.
+  std::uint32_t count = 1;  // rest_of_table, and bitmaps whose directory is unreadable: how many.
   std::string id;           // As far as they can be read.
   std::string name;
 };
@@ -87,7 +88,8 @@ struct CheckReport {
 enum class Repair : std::uint8_t {
   leaks,  // Space nobody refers to is given back; with anything else wrong nothing changes.
   all,    // Counts, flags and reserved bits; refcount structures that cannot be trusted are made
-          // anew; snapshots whose entries cannot be read leave the table.
+          // anew; what lies over a table gets a place of its own; snapshots whose entries cannot be
+  // read leave the table; bitmaps, where one shares its space or breaks a rule, are given up.
 };
 
 struct RepairReport {
@@ -96,10 +98,11 @@ struct RepairReport {
   // Why something is left: a place that cannot be repaired. Code corrupt, and nothing that was
   // there is lost; what can be read is copied out by rescue (varve/rescue.h).
   std::optional<Error> left;
-  std::vector<Loss> lost;                // What Repair::all had to give up.
-  bool refcounts_rebuilt = false;        // Refcount table and blocks stand elsewhere now.
-  std::uint64_t overlaps_separated = 0;  // Clusters of a disk that were a table's as well.
-  std::uint64_t entries_mended = 0;      // Entries of L1 and L2 tables that have lost stray bits.
+  std::vector<Loss> lost;          // What Repair::all had to give up.
+  bool refcounts_rebuilt = false;  // Refcount table and blocks stand elsewhere now.
+  // Clusters of a disk that were a table's as well, or held compressed and other data.
+  std::uint64_t overlaps_separated = 0;
+  std::uint64_t entries_mended = 0;  // Entries of L1 and L2 tables that have lost stray bits.
 };
 
 // Checks an image open for writing, repairs it in the order that a crash cannot make worse, and

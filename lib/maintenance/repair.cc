@@ -1,6 +1,7 @@
 // Repairing an open image behind its closed gate. Each step leaves the file no worse wherever it is
 // cut off, and the next repair finishes it:
-//   snapshots whose entries cannot be read leave the table, by one write of the header;
+//   bitmaps that something else lies over are given up, all of them, by one write of the header;
+//   snapshots whose entries cannot be read leave the table, by another;
 //   refcount structures that cannot be trusted are made anew, elsewhere (refcount_rebuild.h);
 //   bits that say nothing about where data is are cleared, entry by entry;
 //   what lies over a table gets a place of its own (separation.h);
@@ -17,12 +18,12 @@
 #include "base/failure.h"
 #include "base/try.h"
 #include "image/qcow2_image.h"
+#include "maintenance/bitmap_survey.h"
 #include "maintenance/check_metadata.h"
 #include "maintenance/mended_entry.h"
 #include "maintenance/refcount_rebuild.h"
 #include "maintenance/separation.h"
 #include "maintenance/still_image.h"
-#include "meta/ask.h"
 #include "meta/batch.h"
 #include "meta/recount.h"
 #include "meta/reference_walk.h"
@@ -84,12 +85,17 @@ class Repairer {
   }
 
   Result<void> repair_all() {
+    const std::vector<Loss> bitmaps = VARVE_TRY(BitmapSurvey(metadata()).run());
+    report_.lost.insert(report_.lost.end(), bitmaps.begin(), bitmaps.end());
     for (const Loss& loss : report_.lost) {
       if (options_->about_to_lose) {
         options_->about_to_lose(loss);
       }
     }
-    if (!report_.lost.empty() && metadata().are_losses_at_end) {
+    if (!bitmaps.empty()) {
+      VARVE_TRY(give_up_bitmaps());
+    }
+    if (!metadata().snapshot_losses.empty() && metadata().are_losses_at_end) {
       VARVE_TRY(switch_snapshots(metadata().header.snapshot_table_offset));
     }
     VARVE_TRY(rebuild());
@@ -99,6 +105,15 @@ class Repairer {
     }
     VARVE_TRY(separate());
     return recount(metadata(), Recounted::all);
+  }
+
+  // Nobody takes them for whole any more; their space is nobody's.
+  Result<void> give_up_bitmaps() {
+    HeaderPatch patch;
+    patch.set<std::uint64_t>(offsetof(RawHeader, autoclear_features),
+                             metadata().header.autoclear & kAutoclearKnown & ~kAutoclearBitmaps);
+    VARVE_TRY(write_header(metadata(), patch));
+    return image_->reload();
   }
 
   // The header names the entries that are left, at `offset`, and memory is loaded anew.
@@ -118,15 +133,7 @@ class Repairer {
     VARVE_TRY(recount(metadata(), Recounted::raised));
     const SnapshotTable& table = metadata().snapshots;
     const std::uint64_t clusters = metadata().geometry.clusters_for(table.serialised_bytes());
-    ClusterRun run{
-        VARVE_TRY(ask_until(metadata(), [&] { return metadata().store.reserve_run(clusters); })),
-        0};
-    while (run.count < clusters) {
-      const ClusterRun rest{run.first + run.count, clusters - run.count};
-      run.count +=
-          VARVE_TRY(ask_until(metadata(), [&] { return metadata().store.claim_reserved(rest); }));
-    }
-    metadata().store.end_reservation();
+    const ClusterRun run = VARVE_TRY(claim_run(metadata(), clusters));
     VARVE_TRY(flush_and_wait(metadata()));
     Buffer bytes =
         VARVE_TRY(Buffer::allocate_zeroed(clusters * metadata().geometry.cluster_bytes()));

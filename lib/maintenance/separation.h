@@ -1,6 +1,7 @@
 // Separating what overlaps: a cluster of a disk that is also one of the image's tables gets a place
-// of its own with the same bytes, and of two slots of the active L1 that lead to one L2 table the
-// second gets a copy. What disks read does not change. Straight-line code that runs the engine.
+// of its own with the same bytes, as do compressed bytes that lie over a table or in a cluster that
+// is written in place; and of two slots of the active L1 that lead to one L2 table the second gets
+// a copy. What disks read does not change. Straight-line code that runs the engine.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +9,9 @@
 
 #include <varve/result.h>
 
+#include "format/l2_entry.h"
 #include "meta/metadata.h"
+#include "meta/reference_walk.h"
 
 namespace varve {
 
@@ -20,7 +23,7 @@ class Separation {
   Result<void> survey();
   [[nodiscard]] bool is_needed() const noexcept { return count() != 0; }
   [[nodiscard]] std::uint64_t count() const noexcept {
-    return clusters_.size() + shared_slots_.size();
+    return clusters_.size() + compressed_.size() + shared_slots_.size();
   }
 
   // REQUIRES: no count is too low. Each copy is durable, and counted, before the entry leads there;
@@ -34,12 +37,28 @@ class Separation {
     HostOffset target;
     std::uint64_t flags = 0;  // What the entry keeps beside the offset.
   };
-  Result<void> survey_table(HostOffset table, ConstBytes bytes);
-  Result<HostOffset> claim();
+  struct CompressedPlace {
+    HostOffset where;
+    CompressedExtent extent;
+  };
+  void survey_slots(const std::vector<ReferenceWalk::TableReference>& tables);
+  void survey_data(HostOffset table, ConstBytes bytes);
+  void survey_compressed(HostOffset table, ConstBytes bytes);
+  // Calls visit(entry, where) for each entry with a place in the image file, of an L2 table that is
+  // nothing else.
+  template <class Visit>
+  void for_each_entry(HostOffset table, ConstBytes bytes, Visit visit) const;
+  [[nodiscard]] bool is_table(ClusterRun run) const;
   Result<void> move(const Place& place, IoTag entry_tag, IoTag content_tag);
+  Result<void> move(const CompressedPlace& place);
+  Result<void> copy(HostOffset from, HostOffset to, Bytes bytes, IoTag tag);
+  Result<void> lead(HostOffset where, std::uint64_t entry, IoTag tag);
 
   Metadata* metadata_;
+  std::vector<bool> data_;  // By cluster of the file: an entry that is not compressed leads there.
+  bool has_compressed_ = false;
   std::vector<Place> clusters_;
+  std::vector<CompressedPlace> compressed_;
   std::vector<Place> shared_slots_;
 };
 

@@ -1,6 +1,7 @@
 #include "meta/straight_line.h"
 
 #include "base/try.h"
+#include "meta/ask.h"
 #include "meta/blocking_waiter.h"
 
 namespace varve {
@@ -32,6 +33,24 @@ Result<void> barrier(Metadata& metadata) noexcept {
   Batch batch(metadata.counters);
   VARVE_TRY(batch.flush(*metadata.file));
   return write_in_place(metadata, batch);
+}
+
+Result<ClusterRun> claim_run(Metadata& metadata, std::uint64_t clusters) noexcept {
+  ClusterStore& store = metadata.store;
+  if (clusters == 1) {
+    const Claim claim = VARVE_TRY(ask_until(metadata, [&] { return store.claim(1); }));
+    return claim.run;
+  }
+  ClusterRun run{VARVE_TRY(ask_until(metadata, [&] { return store.reserve_run(clusters); })), 0};
+  Result<void> claimed;
+  while (claimed && run.count < clusters) {
+    const ClusterRun rest{run.first + run.count, clusters - run.count};
+    const auto count = ask_until(metadata, [&] { return store.claim_reserved(rest); });
+    claimed = count ? Result<void>() : count.error();
+    run.count += count ? *count : 0;
+  }
+  store.end_reservation();
+  return claimed ? Result<ClusterRun>(run) : claimed.error();
 }
 
 Result<void> write_header(Metadata& metadata, const HeaderPatch& patch) noexcept {

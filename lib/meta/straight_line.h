@@ -20,6 +20,10 @@ namespace varve {
 // the image is poisoned.
 [[nodiscard]] Result<void> write_in_place(Metadata& metadata, Batch& batch) noexcept;
 
+// Claims clusters that stand one behind the other. Counted, which is not durable yet. Errors: those
+// of ClusterStore's claims.
+[[nodiscard]] Result<ClusterRun> claim_run(Metadata& metadata, std::uint64_t clusters) noexcept;
+
 // Success: durable. On failure what the header says is unknown, and the image is poisoned.
 [[nodiscard]] Result<void> write_header(Metadata& metadata, const HeaderPatch& patch) noexcept;
 

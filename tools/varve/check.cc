@@ -168,6 +168,14 @@ void print_loss(const Loss& loss) {
                loss.index + 1, std::uint64_t{loss.index} + loss.count, reason);
     return;
   }
+  if (loss.kind == Loss::Kind::bitmap && loss.name.empty()) {
+    fmt::print(stderr, "LOST {} bitmaps whose directory cannot be read ({})\n", loss.count, reason);
+    return;
+  }
+  if (loss.kind == Loss::Kind::bitmap) {
+    fmt::print(stderr, "LOST bitmap '{}' ({})\n", printable(loss.name), reason);
+    return;
+  }
   const std::string snapshot = fmt::format("snapshot {} (id '{}', name '{}')", loss.index + 1,
                                            printable(loss.id), printable(loss.name));
   switch (loss.kind) {
@@ -193,7 +201,7 @@ void print_done(const CheckResult& result) {
                result.entries_mended);
   }
   if (result.overlaps_separated != 0) {
-    fmt::print(stderr, "Gave {} clusters that lay over tables a place of their own\n",
+    fmt::print(stderr, "Gave {} clusters that lay over tables or other data a place of their own\n",
                result.overlaps_separated);
   }
 }
