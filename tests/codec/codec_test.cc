@@ -113,6 +113,7 @@ INSTANTIATE_TEST_SUITE_P(
              std::to_string(std::get<1>(instance.param));
     });
 
+// History: ab5ccbd65d.
 TEST_P(EachCodec, RoundTripsEveryKindOfData) {
   const std::vector<Memory> clusters = {
       Memory(cluster_bytes()), Memory(cluster_bytes(), std::byte{0xff}),
@@ -147,6 +148,7 @@ TEST_P(EachCodec, AllocatesForTheFirstClusterItCompressesAndNoOther) {
   EXPECT_EQ(allocated_bytes(), compressing);
 }
 
+// History: ab5ccbd65d.
 TEST_P(EachCodec, SaysZeroWhenTheTargetIsTooSmall) {
   const Memory hard = random_bytes(cluster_bytes(), random_);
   Memory target(cluster_bytes() - 1);

@@ -113,6 +113,7 @@ std::vector<ScenarioCase> uncovered(std::vector<ScenarioCase> cases) {
 
 class Crash : public testing::TestWithParam<ScenarioCase> {};
 
+// History: 43a0cac465.
 TEST_P(Crash, LeavesNothingButLeaks) {
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(sim::seed_from_environment()));
   Lab lab(GetParam().geometry);
@@ -144,6 +145,7 @@ INSTANTIATE_TEST_SUITE_P(Shares, Crash, testing::ValuesIn(part_of_share_cases(2)
 class CrashAfterCreate : public testing::TestWithParam<GeometryCase> {};
 
 // What create_image_in returns from is there after any cut.
+// History: ba2ab2f2ca.
 TEST_P(CrashAfterCreate, FindsTheNewImage) {
   Lab lab(GetParam());
   const sim::SparseBytes nothing;

@@ -176,6 +176,7 @@ std::uint64_t share_of(const GeometryCase& geometry) {
   return geometry.cluster_bytes() <= kSmall ? 8 : geometry.cluster_bytes() <= kMiddle ? 4 : 2;
 }
 
+// History: e976c6a1e4, 16fde5f2c2, 43a0cac465, 4c2e5f8f46, snapshot -a, 048c5fd1bf.
 TEST_P(CrashSequences, LeaveNothingButLeaks) {
   const std::uint64_t seed = sim::seed_from_environment();
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));

@@ -52,6 +52,7 @@ constexpr std::uint64_t kAllocationRuns = 24;  // In an ordinary run.
 
 class AllocationFailures : public testing::TestWithParam<ScenarioCase> {};
 
+// History: 3ede935fdb.
 TEST_P(AllocationFailures, LeaveAWholeImage) {
   const std::uint64_t seed = sim::seed_from_environment();
   FaultRun run(GetParam());

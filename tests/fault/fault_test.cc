@@ -47,6 +47,7 @@ sim::FaultRule rule_of(const Kind& kind, std::uint64_t index) {
 
 class Faults : public testing::TestWithParam<ScenarioCase> {};
 
+// History: 184581fa4d, 3ede935fdb, 3b5e14c76a, cloud-hypervisor 8606.
 TEST_P(Faults, LeaveAWholeImage) {
   const std::uint64_t seed = sim::seed_from_environment();
   FaultRun run(GetParam());
@@ -104,6 +105,7 @@ TEST_P(Faults, OfAFlushPoison) {
 
 // O12: the mark fails, and is in the file all the same. Whoever asks again finds it there, and must
 // not take it for durable (OrderStorage sees to that).
+// History: b03dd9613b.
 TEST(BitmapFaults, AMarkThatFailedButHappenedIsMadeDurableFirst) {
   for (const ScenarioCase& parameter : scenario_cases()) {
     if (!parameter.scenario.add_bitmap || !parameter.geometry.tiny_caches) {

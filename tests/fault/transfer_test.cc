@@ -151,6 +151,7 @@ class Transfers : public testing::TestWithParam<ScenarioCase> {
   std::optional<Prepared> prepared_;
 };
 
+// History: c06fc7ce14.
 TEST_P(Transfers, AreWholeWhateverTheCallsDo) {
   const std::uint64_t seed = sim::seed_from_environment();
   plan.reset(Trouble::none, 0, false);

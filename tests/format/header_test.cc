@@ -280,6 +280,7 @@ TEST(Header, KeepsTheBackingNameInsideTheFirstCluster) {
   }
 }
 
+// History: e4603fe139.
 TEST(Header, RewritesItselfByteForByte) {
   const std::uint64_t seed = sim::seed_from_environment();
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));

@@ -68,6 +68,7 @@ TEST_P(EveryGeometry, JudgesEveryBitOfAnL1Entry) {
   }
 }
 
+// History: 9631c7822e.
 TEST_P(EveryGeometry, JudgesEveryBitOfAStandardEntry) {
   const HostOffset host(std::uint64_t{1} << 40);
   for (unsigned bit = 0; bit < 62; ++bit) {
@@ -111,6 +112,7 @@ TEST_P(EveryGeometry, SpellsZeroClustersItsOwnWay) {
   }
 }
 
+// History: 9631c7822e.
 TEST_P(EveryGeometry, JudgesEverySubclusterBit) {
   if (!geometry().extended_l2) {
     return;
@@ -134,6 +136,7 @@ TEST_P(EveryGeometry, JudgesEverySubclusterBit) {
   }
 }
 
+// History: c883db0df9.
 TEST_P(EveryGeometry, RoundTripsCompressedExtents) {
   const std::uint64_t seed = sim::seed_from_environment();
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));

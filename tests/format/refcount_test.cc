@@ -101,6 +101,7 @@ TEST_P(RefcountWidth, LoadsEveryCount) {
   }
 }
 
+// History: qcow2-rs d7c9c9e.
 TEST_P(RefcountWidth, StoresTouchNoOtherBit) {
   std::vector<std::byte> block = random_block(geometry_, random_);
   std::vector<std::byte> model = block;

@@ -215,6 +215,7 @@ TEST(SnapshotTable, SaysHowManyBytesItNeeds) {
   }
 }
 
+// History: a8475d7573.
 TEST(SnapshotTable, SurvivesRandomBytes) {
   const std::uint64_t seed = sim::seed_from_environment();
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));

@@ -126,6 +126,7 @@ TEST_P(Chain, PartialWritesKeepWhatIsAround) {
   expect_qemu_clean(ground.path());
 }
 
+// History: a5675f3901.
 TEST_P(Chain, GrowthShowsZerosNotTheBacking) {
   Ground ground(GroundKind::uring);
   ByteVector expected = make_chain(ground, GetParam());
@@ -138,6 +139,7 @@ TEST_P(Chain, GrowthShowsZerosNotTheBacking) {
   expect_qemu_clean(ground.path());
 }
 
+// History: cloud-hypervisor 59b72c51c.
 TEST(BackingName, IsRelativeToTheImageNotToTheWorkingFolder) {
   Ground ground(GroundKind::uring);
   std::filesystem::create_directories(ground.file("a/b"));

@@ -114,6 +114,7 @@ TEST(Flush, OfDataAloneIsOne) {
   }
 }
 
+// History: 9991923b26.
 TEST(Flush, OfNewClustersIsThreeAtMost) {
   for (const std::uint32_t cluster : {512u, 4096u, 65536u}) {
     CreateOptions options = disk_of(cluster == 512 ? 4u << 20 : 64u << 20);

@@ -371,6 +371,7 @@ TEST(EveryField, WithABackingNameEndsInAResultOrANamedError) {
   try_every_field(victim);
 }
 
+// History: 93e32b3e20.
 TEST(EveryField, WithADataFileEndsInAResultOrANamedError) {
   CreateOptions options = small(3, 4096, false);
   options.data_file_name = "data";

@@ -125,6 +125,7 @@ TEST(HugeDisk, WithAllItsTablesIsSnapshottedAppliedAndDeleted) {
   expect_qemu_clean(ground.path());
 }
 
+// History: 33304ec9fa.
 TEST(HugeDisk, LargestOfEveryClusterSizeWorksAtItsEnds) {
   Ground ground(GroundKind::uring);
   for (std::uint32_t bits = 9; bits <= 21; bits += 3) {

@@ -113,6 +113,7 @@ class OverlapTest : public ::testing::Test {
   sim::SimDisk disk_;
 };
 
+// History: cloud-hypervisor 8358.
 TEST_F(OverlapTest, NoWriteLandsOnATableWhateverAnEntrySays) {
   const std::uint64_t entry =
       (get(get(offsetof(RawHeader, l1_offset))) & kOffset) + kBent * sizeof(std::uint64_t);

@@ -64,6 +64,7 @@ void expect_check_clean(Image& image) {
   EXPECT_EQ(report->failures, 0u);
 }
 
+// History: 4c2e5f8f46, cloud-hypervisor 53ee9ebb7.
 TEST(DirtyImage, OfACrashedWriterIsSettledBeforeItIsWritten) {
   VARVE_NEED_QEMU();
   Ground ground(GroundKind::uring);
@@ -182,6 +183,7 @@ TEST(UnknownFeature, CompatibleIsKeptAndAutoclearIsClearedBeforeTheFirstWrite) {
   }
 }
 
+// History: e4603fe139.
 TEST(UnknownExtension, IsKeptByteForByte) {
   for (const bool grows : {false, true}) {
     Ground ground(GroundKind::uring);
@@ -215,6 +217,7 @@ TEST(UnknownExtension, IsKeptByteForByte) {
   }
 }
 
+// History: a505475b95.
 TEST(Bitmaps, EnabledOnesAreMarkedInUseDisabledOnesAreNot) {
   VARVE_NEED_QEMU();
   Ground ground(GroundKind::uring);

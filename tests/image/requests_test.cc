@@ -162,6 +162,7 @@ TEST_P(Requests, BeyondEveryChunkLimit) {
   });
 }
 
+// History: f214978a42.
 TEST_P(Requests, InFlightTogetherInOneCluster) {
   run([](Ground& ground) {
     ground.create(small_disk(65536));
@@ -258,6 +259,7 @@ TEST_P(Requests, CompressedThenPartlyOverwritten) {
   });
 }
 
+// History: ab5ccbd65d.
 TEST(CompressedRequests, MustBeWholeClusters) {
   Ground ground(GroundKind::uring);
   ground.create(small_disk(65536));

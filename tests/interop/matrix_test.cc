@@ -18,6 +18,7 @@ bool is_asked(const Peer& peer, const ChangedCase& changed) {
          &peer == &peers()[turn_of(name_of(changed), peers().size())];
 }
 
+// History: 93e32b3e20.
 TEST_P(VarveWrites, WhatQemuFindsCleanAndReadsAlike) {
   VARVE_NEED_PEERS();
   const Case& example = GetParam().example;

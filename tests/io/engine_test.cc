@@ -127,6 +127,7 @@ TEST_P(EngineSuite, OtherThreadsWakeAWait) {
   }
 }
 
+// History: 5e97855052, cloud-hypervisor 7660.
 TEST_P(EngineSuite, OtherThreadsAndFilesTogether) {
   const std::unique_ptr<Storage> storage = open_disk();
   std::vector<std::unique_ptr<Counted>> requests;
@@ -329,6 +330,7 @@ TEST_P(EngineSuite, ACallbackMayWaitForAnotherRequest) {
   }
 }
 
+// History: 8f5e9a8ee1.
 TEST_P(EngineSuite, FilesComeAndGo) {
   // More than the ring's table of files holds, a few at a time.
   FileOptions options;

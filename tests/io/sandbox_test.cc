@@ -138,6 +138,7 @@ TEST(UnsafeCache, FlushAsksNobody) {
 
 class NoFallocate : public ::testing::TestWithParam<bool> {};
 
+// History: cloud-hypervisor e737d61a0.
 TEST_P(NoFallocate, ZerosAreWrittenAndTheRestIsUnsupported) {
   const Folder folder;
   const int answer = run_in_sandbox({{SYS_fallocate, EOPNOTSUPP}}, [&] {

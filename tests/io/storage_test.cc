@@ -198,6 +198,7 @@ TEST_P(StorageSuite, ResizesAndNewBytesAreZero) {
   EXPECT_EQ(read(*storage, 0, 20'000), expected);
 }
 
+// History: cloud-hypervisor e737d61a0.
 TEST_P(StorageSuite, DiscardsKeepTheSizeAndReadAsZerosWherePromised) {
   const ByteVector bytes = pattern(200'000, 8);
   VARVE_ASSERT_OK(write(*storage, 0, bytes));
@@ -251,6 +252,7 @@ TEST_P(StorageSuite, RefusesOffsetsBeyondTheLargestFile) {
   }
 }
 
+// History: cloud-hypervisor 477223595.
 TEST_P(StorageSuite, NeighboursInOneBlockDoNotLoseEachOther) {
   // Small writes to the same device blocks, all in flight together, some crossing blocks.
   constexpr std::size_t kPiece = 100;
@@ -387,6 +389,7 @@ TEST_P(StorageSuite, AgreesWithAModelUnderRandomRequests) {
   }
 }
 
+// History: 292d06b925.
 TEST_P(StorageSuite, ManyUnorderedExtendingWritesLeaveTheExactSize) {
   // Unaligned ends past the end of the file, together with aligned growth further out.
   if (is_device()) {
@@ -459,6 +462,7 @@ TEST_P(StorageSuite, ACallbackMaySubmitAgainAndDestroyItsRequest) {
   EXPECT_EQ(read(*storage, 512, 512), pattern(512, 11));
 }
 
+// History: 38c4d0aea3.
 TEST_P(StorageSuite, TellsHolesFromDataWhereItCan) {
   constexpr std::uint64_t kMegabyte = 1 << 20;
   VARVE_ASSERT_OK(write(*storage, 2 * kMegabyte, pattern(kMegabyte, 14)));

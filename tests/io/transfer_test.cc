@@ -133,6 +133,7 @@ TEST(Transfer, WritesGoOnAfterEveryShortLength) {
   }
 }
 
+// History: c06fc7ce14.
 TEST(Transfer, ReadsGoOnAfterEveryShortLengthAndFillWithZeros) {
   for (const std::uint64_t block : {1U, 8U}) {
     for (const auto& shape : kShapes) {

@@ -334,6 +334,7 @@ TEST_F(CheckTest, CopiedWithoutACluster) {
 
 // --- entries
 
+// History: 9631c7822e.
 TEST_F(CheckTest, ReservedBits) {
   make(small());
   const std::uint64_t entry = get(l2(1));
@@ -457,6 +458,7 @@ TEST_F(CheckTest, UnalignedOffsets) {
                   {broken(Corruption::l2_table_unaligned, IoTag::l1, l1(1), 0, 512, cluster_)});
 }
 
+// History: c883db0df9.
 TEST_F(CheckTest, CompressedDescriptors) {
   make(small());
   constexpr std::uint64_t kCompressed = std::uint64_t{1} << 62;
@@ -517,6 +519,7 @@ TEST_F(CheckTest, ARawDataFileKeepsGuestOffsets) {
 
 // --- snapshots
 
+// History: a8475d7573.
 TEST_F(CheckTest, ASnapshotsL1BeyondTheEnd) {
   make(small());
   add_snapshot("s");

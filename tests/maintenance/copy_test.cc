@@ -91,6 +91,7 @@ class Copy : public ::testing::Test {
   sim::Random random_{sim::seed_from_environment()};
 };
 
+// History: 113b727ce7.
 TEST_F(Copy, EveryCombinationOfOptionsCopiesTheDisk) {
   std::uint64_t pair = 0;
   for (const Format from : {Format::raw, Format::qcow2}) {
@@ -158,6 +159,58 @@ TEST_F(Copy, ZerosAreNotWrittenIntoAFreshTarget) {
   close(*target);
 }
 
+// No byte more than allowed is written, and the target stays consistent.
+TEST_F(Copy, EndsBeforeMoreThanAllowedIsWritten) {
+  auto source = make(Format::raw);
+  ASSERT_TRUE(source->write(0, Content(kDisk, std::byte{1})).has_value());
+  for (const unsigned parallel : {1u, 8u}) {
+    ConvertOptions options;
+    options.parallel = parallel;
+    options.chunk_bytes = 65536;
+    ConvertReport report;
+    auto target = make(Format::qcow2);
+    options.output_bytes_max = kDisk - 1;
+    const Result<void> refused = convert(*source, *target, options, &report);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().code, ErrorCode::over_budget);
+    EXPECT_EQ(refused.error().limit, kDisk - 1);
+    EXPECT_EQ(report.failed_side, CopySide::target);
+    EXPECT_LE(report.written_bytes, kDisk - 1);
+    const auto checked = check(*target);
+    ASSERT_TRUE(checked.has_value());
+    EXPECT_EQ(checked->corruptions, 0u);
+    options.output_bytes_max = kDisk;
+    EXPECT_TRUE(convert(*source, *target, options).has_value());
+    EXPECT_EQ(read(*target, kDisk), Content(kDisk, std::byte{1}));
+    close(*target);
+  }
+  close(*source);
+}
+
+// A single byte anywhere in a cluster keeps the cluster. History: 5efdf53227.
+TEST_F(Copy, ACopyKeepsWhateverIsNotZero) {
+  constexpr std::uint64_t kCluster = 65536;
+  auto source = make(Format::raw);
+  Content content(kDisk);
+  for (std::uint64_t cluster = 0; cluster < kDisk / kCluster; ++cluster) {
+    const std::uint64_t places[] = {
+        0, 511, 512, 4095, 4096, kCluster - 512, kCluster - 1, random_.next() % kCluster};
+    content[cluster * kCluster + places[cluster % std::size(places)]] = std::byte{1};
+  }
+  ASSERT_TRUE(source->write(0, content).has_value());
+  for (const std::uint64_t sparse_bytes : {512u, 4096u, 65536u}) {
+    auto target = make(Format::qcow2);
+    ConvertOptions options;
+    options.target_is_zero = true;
+    options.sparse_bytes = sparse_bytes;
+    ASSERT_TRUE(convert(*source, *target, options).has_value());
+    EXPECT_EQ(read(*target, kDisk), content) << sparse_bytes;
+    close(*target);
+  }
+  close(*source);
+}
+
+// History: 3b5e14c76a.
 TEST_F(Copy, TheFailingSideIsNamed) {
   for (const StorageOperation operation : {StorageOperation::read, StorageOperation::write}) {
     auto source = make(Format::raw);

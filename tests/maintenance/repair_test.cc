@@ -10,6 +10,7 @@
 namespace varve::test {
 namespace {
 
+// History: 3cce51c919.
 TEST_F(RepairTest, CountsAndFlagsBecomeTrueAndContentStays) {
   for (const std::uint32_t cluster_bytes : {512u, 4096u, 65536u}) {
     SCOPED_TRACE(cluster_bytes);
@@ -27,6 +28,7 @@ TEST_F(RepairTest, CountsAndFlagsBecomeTrueAndContentStays) {
   }
 }
 
+// History: 3cce51c919.
 TEST_F(RepairTest, DoesNothingTheSecondTime) {
   make_with_snapshot(small());
   damage();
@@ -194,6 +196,7 @@ TEST_F(RepairTest, RefcountsAreMadeAnewForEveryWidth) {
 }
 
 // A device cannot grow: the new structures stand in free clusters.
+// History: c7c0681bc8.
 TEST_F(RepairTest, RefcountsAreMadeAnewInsideStorageOfAFixedSize) {
   make_with_snapshot(small());
   // All space inside is in use: what earlier sessions have freed is the disk's.
@@ -253,6 +256,7 @@ TEST_F(RepairTest, StrayBitsAreClearedAndWhatTheyHidIsThereAgain) {
 
 // --- the snapshot table
 
+// History: f91f1f159b.
 TEST_F(RepairTest, SnapshotsThatCannotBeReadAreNamedAndLeaveTheTable) {
   struct Case {
     const char* name;

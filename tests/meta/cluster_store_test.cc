@@ -41,6 +41,7 @@ TEST_F(ClusterStoreTest, SharingAddsAReferenceAndRefusesWhatIsFree) {
   EXPECT_EQ(unused.error()->code, ErrorCode::corrupt);
 }
 
+// History: ecbda7a225, cloud-hypervisor 8624.
 TEST_F(ClusterStoreTest, ReleasedSpaceComesBackAfterTheRoundOnly) {
   open(small());
   const Claim first = claim(1).value();
@@ -180,6 +181,7 @@ TEST_F(ClusterStoreTest, AReservedRunIsClaimedBlockByBlock) {
 }
 
 // Claims and releases at random: nothing is handed out twice.
+// History: cloud-hypervisor 8606.
 TEST_F(ClusterStoreTest, RandomUseHandsNothingOutTwice) {
   const std::uint64_t seed = sim::seed_from_environment();
   std::printf("VARVE_SEED=%llu\n", static_cast<unsigned long long>(seed));

@@ -51,6 +51,7 @@ TEST_F(CommitTest, DataAloneIsOneFlush) {
   EXPECT_EQ(steps(), Steps());
 }
 
+// History: 9991923b26.
 TEST_F(CommitTest, CountsThenTablesThenTheL1) {
   open(small(65536, 16));
   map(0);

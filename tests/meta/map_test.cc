@@ -62,6 +62,7 @@ TEST_F(MapTest, BrokenEntriesNameTheirPlace) {
   EXPECT_EQ(broken.error().offset, metadata_->l1.entry(0).offset().value() + 4 * 8);
 }
 
+// History: f8de16605c.
 TEST_F(MapTest, RunsAgreeWithQuestionsOneByOne) {
   const std::uint64_t seed = sim::seed_from_environment();
   std::printf("VARVE_SEED=%llu\n", static_cast<unsigned long long>(seed));
@@ -93,6 +94,7 @@ TEST_F(MapTest, RunsAgreeWithQuestionsOneByOne) {
   compare_runs(random);
 }
 
+// History: f8de16605c.
 TEST_F(MapTest, RunsOfSubclustersAgreeToo) {
   const std::uint64_t seed = sim::seed_from_environment();
   std::printf("VARVE_SEED=%llu\n", static_cast<unsigned long long>(seed));

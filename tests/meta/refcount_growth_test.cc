@@ -39,6 +39,7 @@ class RefcountGrowthTest : public MetaTest {
   std::set<std::uint64_t> claimed_;
 };
 
+// History: 92dcb59fd4.
 TEST_F(RefcountGrowthTest, NewBlocksDescribeThemselves) {
   open(small());
   fill(64 * 20);
@@ -46,6 +47,7 @@ TEST_F(RefcountGrowthTest, NewBlocksDescribeThemselves) {
   expect_blocks_describe_themselves();
 }
 
+// History: cloud-hypervisor 57f67a543.
 TEST_F(RefcountGrowthTest, TheTableGrowsAndTheOldOneIsGivenBack) {
   open(small());
   const HostOffset old_table = metadata_->refcounts.table_offset();
@@ -87,6 +89,7 @@ TEST_F(RefcountGrowthTest, ABlockIsDurableBeforeTheEntryThatNamesIt) {
   EXPECT_GE(entries_seen, 2u);
 }
 
+// History: 92dcb59fd4.
 TEST_F(RefcountGrowthTest, ALongRunBehindItsOwnBlocks) {
   open(small());
   const HostCluster first =

@@ -73,6 +73,7 @@ TEST_F(TableCacheTest, GivesUpTheTableUsedLongestAgo) {
   EXPECT_NE(cache_->find(at(1)), nullptr);
 }
 
+// History: cache_clean_timer.
 TEST_F(TableCacheTest, DirtyTablesStay) {
   ASSERT_TRUE(cache_->reserve(2).has_value());
   load(1)->edit(8, 16)[8] = std::byte{0xaa};
@@ -105,6 +106,7 @@ TEST_F(TableCacheTest, DirtySpansGrowAndComeBackAfterAFailedWrite) {
   EXPECT_EQ(cache_->dirty_count(), 1u);
 }
 
+// History: cache_clean_timer.
 TEST_F(TableCacheTest, ATableBeingWrittenIsNeitherGivenUpNorForgotten) {
   ASSERT_TRUE(cache_->reserve(2).has_value());
   static_cast<void>(load(1)->edit(0, 8));
@@ -235,6 +237,7 @@ TEST_F(TableCacheTest, EvictionLooksAtFewTablesAndKeepsTheUsedOnes) {
 
 // Goal: whatever happens to tables, those that must stay do, and there is room while one can go.
 // Method: random steps against lists of what must stay; VARVE_SEED.
+// History: c8bf9a9169, 5e97855052.
 TEST_F(TableCacheTest, RandomUseKeepsWhatMustStay) {
   const std::uint64_t seed = sim::seed_from_environment();
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));

@@ -66,6 +66,7 @@ class WriteGuardTest : public MetaTest {
   }
 };
 
+// History: cloud-hypervisor 8358.
 TEST_F(WriteGuardTest, EveryTableTakesItsOwnWritesAndNoOthers) {
   struct Case {
     const char* name;

@@ -39,6 +39,8 @@ std::string replay() {
          " bin/model_test --gtest_filter='" + test->test_suite_name() + "." + test->name() + "'";
 }
 
+// History: c8bf9a9169, f214978a42, a71835a0cc, 048c5fd1bf, fc6b211f92, a1391444fe,
+// cloud-hypervisor 8621, cloud-hypervisor 39e253ff9.
 TEST_P(Model, ImageIsADisk) {
   const bool is_costly =
       GetParam().storage == StorageKind::order || GetParam().storage == StorageKind::device;

@@ -88,6 +88,7 @@ TEST_F(OrderTest, AClusterThatIsOnlyCountedTwiceMayBe) {
   EXPECT_EQ(record_.violation, "");
 }
 
+// History: ecbda7a225, cloud-hypervisor 8624.
 TEST_F(OrderTest, AnEntryDoesNotShowWhatALifeBeforeLeft) {
   make(write_one);
   watch();
@@ -162,6 +163,7 @@ class OrderOfBitmaps : public OrderTest {
   std::uint64_t flags_at_ = 0;
 };
 
+// History: a505475b95.
 TEST_F(OrderOfBitmaps, NothingChangesUnderATrustedOne) {
   write_data(data_at());
   EXPECT_EQ(rule(), "O12");

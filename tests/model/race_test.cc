@@ -26,6 +26,7 @@ bool is_long_race() {
 
 class Races : public testing::TestWithParam<ModelOptions> {};
 
+// History: discard beside write.
 TEST_P(Races, LeaveWhatSomeOrderOfThemLeaves) {
   ModelOptions options = with_environment(GetParam());
   const std::uint64_t ordinary =

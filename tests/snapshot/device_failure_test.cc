@@ -143,6 +143,7 @@ class DeviceFailure : public OperationTest {
   bool is_poisoned_ = false;
 };
 
+// History: snapshot -a.
 TEST_F(DeviceFailure, BehindTheSwitchOfAnApplyPoisonsAndTheFileHoldsTheOldDisk) {
   std::size_t kept = 0;
   each(SnapshotPhase::publishing, [&](const Trap& trap) {

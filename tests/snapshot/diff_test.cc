@@ -93,6 +93,7 @@ TEST_F(DiffTest, NamesTheClustersThatChanged) {
   EXPECT_EQ(diff_snapshots(*image_, DiffSide{7}, DiffSide{}).error().code, ErrorCode::not_found);
 }
 
+// History: 35d7ace74b.
 TEST_F(DiffTest, DisksMayDifferInSize) {
   make(options_of(kMiB + 512));
   VARVE_MUST(image_->write(0, pattern(kMiB + 512, 1)));

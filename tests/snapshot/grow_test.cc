@@ -140,6 +140,7 @@ class GrowAtEveryMoment : public GrowTest,
   }
 };
 
+// History: 292d06b925.
 TEST_P(GrowAtEveryMoment, BothSucceed) {
   const std::uint64_t seed = sim::seed_from_environment();
   const auto [kind, growth] = GetParam();

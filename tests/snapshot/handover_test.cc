@@ -127,6 +127,7 @@ TEST_F(HandoverTest, ClosingAPausedImageCarriesOutWhatWaits) {
   VARVE_EXPECT_OK(image_->close());
 }
 
+// History: 1a0c2bfb03.
 TEST_F(HandoverTest, WhatSomebodyElseDidIsThereAfterwards) {
   const ByteVector mine = pattern(200'000, 4);
   const ByteVector theirs = pattern(200'000, 5);
@@ -173,6 +174,7 @@ TEST_F(HandoverTest, WhatSomebodyElseDidIsThereAfterwards) {
   EXPECT_EQ(said("reacquired"), 1);
 }
 
+// History: 1a0c2bfb03, cloud-hypervisor b68e7f3d9.
 TEST_F(HandoverTest, ReleaseIsDurableWithoutAClose) {
   const ByteVector bytes = pattern(300'000, 7);
   VARVE_EXPECT_OK(image_->write(100, bytes));

@@ -194,6 +194,7 @@ TEST_F(EveryMoment, AnApplyMayBeCancelled) {
 TEST_F(EveryMoment, ADeletionMayBeCancelled) {
   run(Kind::remove, End::cancel);
 }
+// History: 8f5e9a8ee1.
 TEST_F(EveryMoment, ClosingEndsACreation) {
   run(Kind::create, End::close);
 }
@@ -232,6 +233,7 @@ TEST_F(EveryMoment, ClosingEndsAStepwiseDeletion) {
   run(Kind::remove, End::close);
 }
 
+// History: cloud-hypervisor 53ee9ebb7.
 TEST_F(OperationTest, ClosingEndsOperationsThatStandStillOrWait) {
   make_tables(2);
   const Operation standing = start("one", {.stepwise = true});
@@ -477,6 +479,7 @@ TEST_F(OperationTest, ApplyFollowsAGuestThatCopiesTablesMeanwhile) {
 }
 
 // Goal: a count that cannot take one more reference refuses, and all is as before.
+// History: d1ea98d56d.
 TEST_F(OperationTest, FullCountsRefuseAndNothingStays) {
   for (const std::uint32_t bits : {2u, 4u}) {
     make_tables(5, [bits](CreateOptions& options) { options.refcount_bits = bits; });

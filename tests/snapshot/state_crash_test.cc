@@ -313,6 +313,7 @@ TEST_F(StateBesideGuest, CutsLeaveTheWholeStateOrNothing) {
   EXPECT_GT(found_[1], 0u);
 }
 
+// History: d1ea98d56d.
 TEST_F(StateCrashTest, EveryFailureIsToldAndCostsNothingElse) {
   prepare(3);
   std::uint64_t nth = 0;

@@ -92,6 +92,7 @@ ByteVector mixed(std::size_t size, unsigned seed) {
   return bytes;
 }
 
+// History: 6b7d4c5558.
 TEST_P(StateTest, HoldsEverySizeOfBlob) {
   make(GetParam().create);
   VARVE_MUST(image_->write(0, pattern(kMiB, 9)));
@@ -129,6 +130,7 @@ TEST_P(StateTest, HoldsEverySizeOfBlob) {
 }
 
 // Parallel writes at offsets, overlapping buffers in small pieces, against a model.
+// History: 6b7d4c5558.
 TEST_P(StateTest, TakesWritesInAnyOrder) {
   const std::uint64_t seed = sim::seed_from_environment();
   SCOPED_TRACE("VARVE_SEED=" + std::to_string(seed));
@@ -233,6 +235,7 @@ INSTANTIATE_TEST_SUITE_P(Plain, StateRuleTest, ::testing::Values(state_cases().f
                          [](const auto& parameter) { return parameter.param.name; });
 
 // Above 4 GiB, sparse: what is not written takes no space.
+// History: 1ebf561c11.
 TEST_P(StateRuleTest, IsAsLargeAsItMustBeAndAsSmallAsItsContent) {
   make(GetParam().create);
   const std::uint64_t before = disk_.content.size();

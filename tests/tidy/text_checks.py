@@ -201,6 +201,46 @@ def check_page_copies(tree):
                        f"not what {match.group(1)} says")
 
 
+def histories(tree):
+    """{Suite.Test: (file, line, names after `History:` in the comment above it)}."""
+    found = {}
+    for file in tree.cpp(("tests/",)):
+        for match in re.finditer(r"((?:^//[^\n]*\n)*)^TEST(?:_[FP])?\((\w+),\s*(\w+)\)", file.text,
+                                 re.M):
+            comment = re.sub(r"\n// ?", " ", match.group(1))
+            named = re.search(r"History: ([^.]+)\.", comment)
+            names = named.group(1).split(", ") if named else []
+            line = file.line_of(match.start(2))
+            found[f"{match.group(2)}.{match.group(3)}"] = file.name, line, names
+    return found
+
+
+def check_history(tree):
+    """The tests of a row of docs/HISTORY.md exist and name the row, and name no other."""
+    page = next((file for file in tree.files((".md",)) if file.name == "docs/HISTORY.md"), None)
+    if page is None:
+        return
+    tests, told = histories(tree), set()
+    for number, line in enumerate(page.lines, 1):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("| ") or len(cells) != 4 or cells[0] == "name":
+            continue
+        name = cells[0].split(", ")[0]
+        named = re.findall(r"`(\w+\.\w+)`", cells[3])
+        if not named:
+            yield page.name, number, "history", f"{name} has no test"
+        for test in named:
+            told.add((test, name))
+            if test not in tests:
+                yield page.name, number, "history", f"there is no test {test}"
+            elif name not in tests[test][2]:
+                yield page.name, number, "history", f"{test} does not say `History: {name}.`"
+    for test, (file, line, names) in tests.items():
+        for name in names:
+            if (test, name) not in told:
+                yield file, line, "history", f"docs/HISTORY.md does not name {test} for {name}"
+
+
 def check_foreign_paths(tree):
     for file in tree.files((".md", ".sh", ".cmake", "CMakeLists.txt")):
         for match in re.finditer(rules.FOREIGN_PATH, file.text):
@@ -210,5 +250,5 @@ def check_foreign_paths(tree):
 
 CHECKS = [check_floors, check_third_party, check_banned, check_columns, check_unfinished,
           check_test_registered, check_function_length, check_markdown,
-          check_markdown_paths, check_page_copies, check_foreign_paths,
+          check_markdown_paths, check_page_copies, check_history, check_foreign_paths,
           api_pages.check]

@@ -2,3 +2,6 @@
 void sleeping() {
   std::this_thread::sleep_for(1);
 }
+
+// History: unheard.
+TEST(Sleeping, Test) {}
