@@ -7,6 +7,7 @@
 
 #include "base/failure.h"
 #include "base/try.h"
+#include "format/bitmap_directory.h"
 #include "image/qcow2_image.h"
 #include "maintenance/check_metadata.h"
 #include "maintenance/check_walk.h"
@@ -18,18 +19,24 @@ namespace {
 // Snapshots beyond which a cluster may well have more references than a small cell counts.
 constexpr std::size_t kManySnapshots = 1000;
 
-// What is left of the image's budget, but for one L1 table of a snapshot.
+// What the walk takes beside it: one L1 table of a snapshot, or the directory of bitmaps.
+std::uint64_t memory_of_walk(const Metadata& metadata) {
+  std::uint64_t l1_entries = 0;
+  for (const SnapshotEntry& snapshot : metadata.snapshots.entries) {
+    l1_entries = std::max<std::uint64_t>(l1_entries, snapshot.l1_entries);
+  }
+  const auto bitmaps = metadata.header.bitmaps();
+  return std::max(l1_entries * 8, bitmaps ? bitmap_directory_memory(*bitmaps) : 0);
+}
+
+// What is left of the image's budget.
 Result<CheckOptions> affordable(const Metadata& metadata, const CheckOptions& options,
                                 MeteredMemory& held) {
   CheckOptions chosen = options;
   if (metadata.meter != nullptr) {
     constexpr std::uint64_t kMemoryMin = 2 * kMiB;
-    std::uint64_t l1_entries = 0;
-    for (const SnapshotEntry& snapshot : metadata.snapshots.entries) {
-      l1_entries = std::max<std::uint64_t>(l1_entries, snapshot.l1_entries);
-    }
     const std::uint64_t left = metadata.meter->memory_left();
-    const std::uint64_t kept = std::min(l1_entries * 8, left / 2);
+    const std::uint64_t kept = std::min(memory_of_walk(metadata), left / 2);
     chosen.memory_bytes =
         std::min<std::uint64_t>(chosen.memory_bytes, std::max(left - kept, kMemoryMin));
     VARVE_TRY(held.take(metadata.meter, chosen.memory_bytes));

@@ -115,6 +115,15 @@ TEST_F(UntrustedTest, RefusesFieldsThatOthersReadDifferently) {
   expect_refused(Corruption::data_file_name_without_bit);
 }
 
+TEST_F(UntrustedTest, ChecksAnImageWithBitmapsOnTheStandardBudget) {
+  VARVE_NEED_QEMU_IMG();
+  ASSERT_TRUE(folder_.run(
+      "qemu-img create -f qcow2 disk.qcow2 64M && qemu-img bitmap --add disk.qcow2 one"));
+  const Result<CheckReport> report = check_on(Budget::standard());
+  ASSERT_TRUE(report.has_value()) << describe(report.error());
+  expect_clean(*report);
+}
+
 TEST_F(UntrustedTest, RefusesTablesThatOverlapOrLieOutside) {
   make(small());
   const std::uint64_t l1_offset = get(offsetof(RawHeader, l1_offset));
