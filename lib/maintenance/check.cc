@@ -46,18 +46,19 @@ Result<CheckOptions> affordable(const Metadata& metadata, const CheckOptions& op
 
 }  // namespace
 
-Result<CheckReport> check_metadata(Metadata& metadata, const CheckOptions& given) noexcept {
+Result<CheckReport> check_metadata(Metadata& metadata, const CheckOptions& given,
+                                   CheckObserver* observer) noexcept {
   try {
     MeteredMemory held;
     const CheckOptions options = VARVE_TRY(affordable(metadata, given, held));
     if (metadata.snapshots.entries.size() < kManySnapshots) {
-      CheckWalk<std::uint16_t> walk(metadata, options);
+      CheckWalk<std::uint16_t> walk(metadata, options, observer);
       VARVE_TRY(walk.run());
       if (!walk.is_saturated()) {
         return std::move(walk.report());
       }
     }
-    CheckWalk<std::uint32_t> walk(metadata, options);
+    CheckWalk<std::uint32_t> walk(metadata, options, observer);
     VARVE_TRY(walk.run());
     return std::move(walk.report());
   } catch (const std::bad_alloc&) {

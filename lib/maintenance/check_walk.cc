@@ -40,9 +40,10 @@ std::uint64_t window_clusters_for(const CheckOptions& options, const Geometry& g
 }  // namespace
 
 template <std::unsigned_integral Cell>
-CheckWalk<Cell>::CheckWalk(Metadata& metadata, const CheckOptions& options)
+CheckWalk<Cell>::CheckWalk(Metadata& metadata, const CheckOptions& options, CheckObserver* observer)
     : metadata_(&metadata),
       options_(&options),
+      observer_(observer),
       geometry_(metadata.geometry),
       findings_(geometry_, options.findings_max),
       walk_(metadata,
@@ -74,6 +75,9 @@ Result<void> CheckWalk<Cell>::pay_for_window() const noexcept {
 
 template <std::unsigned_integral Cell>
 Result<void> CheckWalk<Cell>::run() {
+  if (observer_ != nullptr) {
+    observer_->begin();
+  }
   VARVE_TRY(walk_.collect());
   check_snapshots();
   // Compressed data in the last cluster may name sectors of one more.
@@ -106,7 +110,30 @@ Result<void> CheckWalk<Cell>::run_window() {
   check_l1_flags();
   VARVE_TRY(walk_.for_each_range([this] { return add_contents(); }));
   VARVE_TRY(compare());
-  return go_on();
+  VARVE_TRY(go_on());
+  return observer_ != nullptr ? show_window() : Result<void>();
+}
+
+template <std::unsigned_integral Cell>
+class CheckWalk<Cell>::Shown final : public CheckObserver::Window {
+ public:
+  explicit Shown(CheckWindow<Cell>& window) noexcept : window_(&window) {}
+
+  [[nodiscard]] ClusterUse use(std::uint64_t cluster) const noexcept override {
+    const Cell cell = (*window_)[cluster];
+    if ((cell & CheckWindow<Cell>::kCountMask) != 0) {
+      return ClusterUse::referenced;
+    }
+    return (cell & CheckWindow<Cell>::kLeaked) != 0 ? ClusterUse::counted : ClusterUse::free;
+  }
+
+ private:
+  CheckWindow<Cell>* window_;
+};
+
+template <std::unsigned_integral Cell>
+Result<void> CheckWalk<Cell>::show_window() {
+  return observer_->counted(window_.first(), window_.end(), highest_in_use_ + 1, Shown(window_));
 }
 
 template <std::unsigned_integral Cell>
@@ -289,6 +316,9 @@ void CheckWalk<Cell>::compare_cluster(const CountedRange& range, std::uint64_t c
   highest_in_use_ = std::max(highest_in_use_, cluster);
   if (stored == references || (stored > references && references == Window::kCountMask)) {
     return;
+  }
+  if (references == 0) {
+    window_[cluster] = static_cast<Cell>(window_[cluster] | Window::kLeaked);
   }
   const std::uint64_t index = cluster % geometry_.refcounts_per_block();
   const std::uint64_t host = cluster << geometry_.cluster_bits;

@@ -11,6 +11,7 @@
 #include "base/failure.h"
 #include "base/try.h"
 #include "maintenance/check_l2.h"
+#include "maintenance/check_observer.h"
 #include "maintenance/check_refcounts.h"
 #include "maintenance/check_report.h"
 #include "maintenance/check_window.h"
@@ -22,9 +23,10 @@ namespace varve {
 template <std::unsigned_integral Cell>
 class CheckWalk {
  public:
-  CheckWalk(Metadata& metadata, const CheckOptions& options);
+  // Without an observer nobody is told.
+  CheckWalk(Metadata& metadata, const CheckOptions& options, CheckObserver* observer);
 
-  // Errors: no_memory, cancelled, over_budget.
+  // Errors: no_memory, cancelled, over_budget, and the observer's.
   Result<void> run();
   // Some cluster has more references than a cell counts: the report is of no use.
   [[nodiscard]] bool is_saturated() const noexcept { return window_.is_saturated(); }
@@ -34,6 +36,7 @@ class CheckWalk {
   using Window = CheckWindow<Cell>;
   using TableReference = ReferenceWalk::TableReference;
   class TableSink;
+  class Shown;
 
   Result<void> run_window();
   Result<void> load_counts();
@@ -46,6 +49,7 @@ class CheckWalk {
   Result<void> compare();
   void compare_cluster(const CountedRange& range, std::uint64_t cluster, std::uint64_t stored);
   void check_snapshots();
+  Result<void> show_window();
 
   // What is told once, however many passes there are.
   [[nodiscard]] bool is_first_pass() const noexcept { return window_.first() == 0; }
@@ -59,6 +63,7 @@ class CheckWalk {
 
   Metadata* metadata_;
   const CheckOptions* options_;
+  CheckObserver* observer_;
   Geometry geometry_;
   CheckFindings findings_;
   ReferenceWalk walk_;

@@ -25,7 +25,9 @@ class CheckWindow {
   static constexpr Cell kTable = bit_from_top(2);  // An L2 table.
   static constexpr Cell kData = bit_from_top(3);   // Guest data or saved machine state.
   static constexpr Cell kCompressed = bit_from_top(4);  // Compressed guest data.
-  static constexpr Cell kGuard = bit_from_top(5);       // Set by a count that overflows.
+  // Of a cluster without references: it is counted nevertheless. Set when counts are compared.
+  static constexpr Cell kLeaked = kData;
+  static constexpr Cell kGuard = bit_from_top(5);  // Set by a count that overflows.
   static constexpr Cell kCountMask = static_cast<Cell>(kGuard - 1);
 
   void start(std::uint64_t first, std::uint64_t count) {

@@ -176,6 +176,14 @@ def sparse_64_gib_counted(path):
     image.finish()
 
 
+def scattered_data(path):
+    """Islands of data in free clusters, as many as a few megabytes make."""
+    image = Maker(path, cluster_bits=9, size=GIB, file_bytes=8 * GIB)
+    for i in range(20000):
+        image.put(64 * MIB + i * 16 * KIB, b"x")
+    image.finish()
+
+
 def sparse_15_tib(path):
     Maker(path, cluster_bits=9, size=GIB, file_bytes=15 * TIB).finish()
 
@@ -226,6 +234,7 @@ CASES = {
     "far_beyond_end": far_beyond_end,
     "sparse_64_gib": sparse_64_gib,
     "sparse_64_gib_counted": sparse_64_gib_counted,
+    "scattered_data": scattered_data,
     "sparse_15_tib": sparse_15_tib,
     "bitmaps": bitmaps,
     "snapshots": lambda path: with_snapshots(path, 65536),

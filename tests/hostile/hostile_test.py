@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whoever looks at a hostile image pays 64 MiB and a second of one core at most.
 
-Goal: info and check end on images made to be expensive, with an answer or with exit code 1
+Goal: info, check and audit end on images made to be expensive, with an answer or with exit code 1
 and the name of the budget that is exhausted; names in images cannot speak to a terminal; no other
 file is opened. Method: images of a few real bytes (hostile_images.py), each looked at in every
 way; with --measure the resident memory and CPU time of each process count, which is a limit the
@@ -19,12 +19,13 @@ import hostile_images
 
 RESIDENT_KIB_MAX = 64 * 1024
 CPU_SECONDS_MAX = 1.0
-VERBS = (["info"], ["info", "--untrusted"], ["check"])
+VERBS = (["info"], ["info", "--untrusted"], ["check"], ["audit"])
 # And of some cases.
 MORE_VERBS = {
     "backing": (["info", "--backing-chain"], ["check", "--untrusted"]),
     "snapshots": (["info", "--output=json"],),
     "bitmaps": (["info", "--output=json"],),
+    "far": (["audit", "--json"],),
 }
 # What is worth a look under sanitizers.
 SMALL = ("zstd_window", "far_beyond_end", "snapshots_large_l1", "backing_loop", "backing_mutual",
@@ -34,6 +35,8 @@ REFUSED = {
     ("maximal_everything", "info"): "budget of memory",
     ("snapshots_extra", "info"): "budget of memory",
     ("sparse_15_tib", "check"): "budget of steps",
+    ("sparse_15_tib", "audit"): "budget of steps",
+    ("maximal_everything", "audit"): "budget of memory",
     ("backing_loop", "info --backing-chain"): "infinite loop",
     ("backing_mutual", "info --backing-chain"): "infinite loop",
     ("backing_links", "info --backing-chain"): "infinite loop",
@@ -120,6 +123,10 @@ def names_are_harmless(judge, folder):
     # What it names does not exist, and is not looked for.
     run = Run([judge.varve, "check", path], folder)
     judge.expect("check without the backing file", run, 2, b"errors were found on the image")
+    run = Run([judge.varve, "audit", path], folder)
+    judge.expect("audit", run, 2, rb"odd_characters '\x1b]0;owned\x07\x0abacking\xe2\x80\xae'")
+    if any(byte < 0x20 or byte == 0x7f for byte in run.output.replace(b"\n", b"")):
+        judge.fail("control characters in an audit", run)
 
 
 def main(varve, *others):

@@ -49,6 +49,50 @@ TEST_F(OwnVerbs, InspectTellsWhatASnapshotCosts) {
             "256 KiB\n1\n");
 }
 
+// 0 nothing but notes, 3 another file, 2 damage, 1 no image or not all of one.
+TEST_F(OwnVerbs, AuditAnswersByTheGravestFinding) {
+  const Outcome outcome = run_varve(
+      "$VARVE audit a.qcow2 | tail -n 1; $VARVE audit a.qcow2 >/dev/null; echo $?; "
+      "$QEMU create -q -f qcow2 -b a.qcow2 -F qcow2 over.qcow2; "
+      "$VARVE audit over.qcow2 | head -n 1; $VARVE audit over.qcow2 >/dev/null; echo $?; "
+      "cp over.qcow2 bad.qcow2; printf '\\1' | dd of=bad.qcow2 bs=1 seek=47 conv=notrunc 2>&-; "
+      "$VARVE audit bad.qcow2 | head -n 1 | cut -c 1-43; $VARVE audit bad.qcow2 >/dev/null; "
+      "echo $?; $VARVE audit r.raw; echo $?; $VARVE audit missing; echo $?; $VARVE audit; echo $?");
+  EXPECT_EQ(outcome.output,
+            "a.qcow2: 0 of damage, 0 suspicious, 2 notes\n0\n"
+            "suspicious: backing_file 'a.qcow2' in header at 0x210: the image stands on another "
+            "file, which whoever uses it opens and shows the guest; it was not looked at\n3\n"
+            "damage: broken_rule in header at 0x28: l1_t\n2\n1\n1\n1\n")
+      << outcome.errors;
+  EXPECT_NE(outcome.errors.find("varve: r.raw: not a qcow2 image"), std::string::npos);
+}
+
+TEST_F(OwnVerbs, AuditAnswersAsJson) {
+  const Outcome outcome = run_varve(
+      "printf hidden | dd of=a.qcow2 bs=1 seek=5000 conv=notrunc 2>&-; $VARVE audit --json a.qcow2 "
+      "| head -n 21");
+  EXPECT_EQ(outcome.output,
+            "{\n    \"filename\": \"a.qcow2\",\n    \"version\": 3,\n    \"cluster-size\": 65536,\n"
+            "    \"virtual-size\": 1048576,\n    \"file-bytes\": 851968,\n    \"complete\": true,\n"
+            "    \"damage\": 0,\n    \"suspicious\": 1,\n    \"notes\": 2,\n    \"left-out\": 0,\n"
+            "    \"findings\": [\n        {\n            \"severity\": \"suspicious\",\n"
+            "            \"kind\": \"hidden_header_bytes\",\n            \"table\": \"header\",\n"
+            "            \"offset\": 5000,\n            \"count\": 6,\n"
+            "            \"message\": \"bytes of the first cluster that are no part of the header "
+            "and not zero: 6\"\n        },\n        {\n")
+      << outcome.errors;
+}
+
+TEST_F(OwnVerbs, AuditHonoursLocks) {
+  const Outcome outcome = run_varve(
+      "mkfifo hold said; $(dirname $QEMU)/qemu-io a.qcow2 <hold >said & exec 3>hold 4<said; echo "
+      "length >&3; read line <&4; $VARVE audit a.qcow2 >/dev/null; echo $?; $VARVE audit -U "
+      "a.qcow2 "
+      ">/dev/null; echo $?; exec 3>&-; wait");
+  EXPECT_EQ(outcome.output, "1\n0\n") << outcome.errors;
+  EXPECT_NE(outcome.errors.find("lock"), std::string::npos) << outcome.errors;
+}
+
 TEST_F(OwnVerbs, SnapshotCreateGivesAllImagesTheSnapshotOrNone) {
   const Outcome good = run_varve(
       "$VARVE snapshot create a.qcow2 b.qcow2 --name both >/dev/null && $QEMU snapshot -l a.qcow2 "

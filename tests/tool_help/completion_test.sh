@@ -61,7 +61,7 @@ expect() {
   done
 }
 
-expect "convert create snapshot inspect" "-f" varve ""
+expect "audit convert create snapshot inspect" "-f" varve ""
 expect "--compress --target-is-zero -O" "--flush-interval" varve convert -
 expect "--flush-interval --order" "--compress" varve bench -
 expect "raw qcow2" "json" varve convert -O ""
@@ -76,4 +76,5 @@ expect "create apply delete list status" "rename" varve ctl disk.ctl ""
 expect "" "create" varve ctl ""
 expect "" "create" varve ctl disk.ctl apply ""
 expect "--json" "--name" varve ctl -
+expect "--json --force-share --no-budget" "--name" varve audit -
 exit "$((failures != 0))"

@@ -19,7 +19,8 @@ struct Verb {
   bool of_qemu_img;
 };
 
-constexpr std::array<Verb, 14> kVerbs = {{
+constexpr std::array<Verb, 15> kVerbs = {{
+    {"audit", run_audit, "Tell what to know of an image before it is trusted", false},
     {"bench", run_bench, "Time requests on an image", true},
     {"check", run_check, "Check whether an image's tables hold together", true},
     {"compare", run_compare, "Compare the disks in two images", true},

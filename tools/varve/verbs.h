@@ -20,6 +20,7 @@ int run_snapshot(Context& context, int argc, char** argv);
 int run_io(Context& context, int argc, char** argv);
 
 // Varve's own.
+int run_audit(Context& context, int argc, char** argv);
 int run_ctl(Context& context, int argc, char** argv);
 int run_inspect(Context& context, int argc, char** argv);
 int run_rescue(Context& context, int argc, char** argv);
