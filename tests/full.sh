@@ -62,6 +62,7 @@ build_and_test "clang, sanitizers" build/clang-sanitize "${clang[@]}" "${debug[@
 build_and_test "thread sanitizer" build/thread "${debug[@]}" -DVARVE_SANITIZE=thread
 part "cross build, aarch64" tests/cross.sh
 part "mutation check" tests/mutations.sh
+part "coverage" tests/coverage.sh
 part "long random tests" long_tests
 if [ "${1:-}" != --no-bare ]; then
   part "the README's commands on a bare Debian" tests/bare.sh

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Line and branch coverage of lib/, by floor, and every branch of lib/meta and lib/image that no
+test takes and unreached.txt does not explain.
+
+Usage: report.py EXPORT ROOT [--list]
+EXPORT is what `llvm-cov export -format=text` wrote. Lines of unreached.txt:
+FILE | the line of code, without spaces around it | true or false | why it cannot be taken
+
+A branch that cannot be taken because it ends an assertion counts as none. --list prints the
+unexplained ones in the form of unreached.txt.
+"""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+EXPLAINED_FLOORS = ("meta", "image")
+ASSERTIONS = ("VARVE_ASSERT", "VARVE_UNREACHABLE")
+
+
+class Branches:
+    """How often each side of each condition of one file was taken, over all its instances."""
+
+    def __init__(self, lines):
+        self.lines = lines
+        self.taken = defaultdict(lambda: [0, 0])
+
+    def add(self, place, counts):
+        for side in (0, 1):
+            self.taken[place][side] += counts[side]
+
+    def line(self, number):
+        return self.lines[number - 1].strip()
+
+    def is_assertion(self, number):
+        """Whether an assertion begins at this line or reaches it."""
+        for at in range(number, max(number - 4, 0), -1):
+            code = self.line(at)
+            if code.startswith(ASSERTIONS):
+                return True
+            if at < number and code.endswith((";", "{", "}")):
+                return False
+        return False
+
+    def sides(self):
+        """(line, "true" or "false", whether it was taken)."""
+        for (number, *_), (yes, no) in sorted(self.taken.items()):
+            if not self.is_assertion(number):
+                yield number, "true", yes != 0
+                yield number, "false", no != 0
+
+
+def read_branches(file, lines):
+    branches = Branches(lines)
+    for branch in file["branches"]:
+        branches.add(tuple(branch[:4]), branch[4:6])
+    for expansion in file["expansions"]:
+        line, column = expansion["source_region"][:2]
+        for branch in expansion["branches"]:
+            branches.add((line, column, branch[0], branch[1]), branch[4:6])
+    return branches
+
+
+def read_explanations(path):
+    explained = {}
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if not line or line.startswith("#"):
+            continue
+        parts = [part.strip() for part in line.rsplit(" | ", 2)]
+        name, code = (part.strip() for part in parts[0].split(" | ", 1))
+        explained[name, code, parts[1]] = number
+    return explained
+
+
+def percent(covered, count):
+    return f"{covered} of {count} ({100 * covered / count:.1f} %)" if count else "–"
+
+
+def main():
+    export = json.loads(Path(sys.argv[1]).read_text())
+    root = Path(sys.argv[2]).resolve()
+    explained = read_explanations(Path(__file__).with_name("unreached.txt"))
+    floors = defaultdict(lambda: [0, 0, 0, 0])
+    missing, used = [], set()
+    for file in export["data"][0]["files"]:
+        path = Path(file["filename"])
+        if not path.is_relative_to(root / "lib"):
+            continue
+        name = str(path.relative_to(root))
+        floor = name.split("/")[1]
+        branches = read_branches(file, path.read_text().splitlines())
+        totals = floors[floor]
+        totals[0] += file["summary"]["lines"]["covered"]
+        totals[1] += file["summary"]["lines"]["count"]
+        for number, side, is_taken in branches.sides():
+            totals[3] += 1
+            totals[2] += is_taken
+            key = name, branches.line(number), side
+            if key in explained:
+                used.add(key) if not is_taken else None
+            elif not is_taken and floor in EXPLAINED_FLOORS:
+                missing.append((name, number, key[1], side))
+    print("| floor | lines | branches |\n|---|---|---|")
+    for floor, (lines, all_lines, taken, all_sides) in sorted(floors.items()):
+        print(f"| {floor} | {percent(lines, all_lines)} | {percent(taken, all_sides)} |")
+    sums = [sum(column) for column in zip(*floors.values())]
+    print(f"| all | {percent(sums[0], sums[1])} | {percent(sums[2], sums[3])} |")
+    for name, number, code, side in missing:
+        print(f"{name} | {code} | {side} | " if "--list" in sys.argv
+              else f"{name}:{number}: never {side}: {code}")
+    for name, code, side in sorted(set(explained) - used):
+        print(f"unreached.txt: taken, or gone: {name}: {code} ({side})")
+    print(f"{len(missing)} branches of {' and '.join(EXPLAINED_FLOORS)} are not explained, "
+          f"{len(used)} are")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
