@@ -9,7 +9,7 @@ BUILD_PACKAGES=(g++ cmake ninja-build pkg-config zlib1g-dev libzstd-dev liburing
 TOOL_PACKAGES=(libfmt-dev libcli11-dev nlohmann-json3-dev)
 TEST_PACKAGES=(libgtest-dev libgmock-dev libbenchmark-dev python3 git qemu-utils qemu-system-x86
   e2fsprogs zsh
-  clang libclang-rt-dev clang-format clang-tidy valgrind rustc
+  clang lld libclang-rt-dev clang-format clang-tidy valgrind rustc
   dpkg-dev file nbdkit nbdkit-plugin-dev libnbd-bin fio)
 FULL_PACKAGES=(debootstrap g++-aarch64-linux-gnu)
 
