@@ -71,10 +71,12 @@ enum class AuditKind : std::uint8_t {
   not_judged,
   compressed_data,
 
-  // Content that no table refers to.
+  // Content that no guest sees.
+  data_beyond_disk,
   leaked_data,
   data_after_end,
   deleted_data,
+  table_slack,
 
   other_program,
 };

@@ -50,9 +50,11 @@ constexpr std::array<AuditKindRow, kAuditKindCount> kAuditKinds = {{
     {AuditKind::leaked_clusters, kSuspicious, "leaked_clusters"},
     {AuditKind::not_judged, kSuspicious, "not_judged"},
     {AuditKind::compressed_data, kNote, "compressed_data"},
+    {AuditKind::data_beyond_disk, kSuspicious, "data_beyond_disk"},
     {AuditKind::leaked_data, kSuspicious, "leaked_data"},
     {AuditKind::data_after_end, kSuspicious, "data_after_end"},
     {AuditKind::deleted_data, kNote, "deleted_data"},
+    {AuditKind::table_slack, kNote, "table_slack"},
     {AuditKind::other_program, kNote, "other_program"},
 }};
 

@@ -24,7 +24,12 @@ Result<void> AuditResidue::prepare() {
 
 void AuditResidue::begin() noexcept {
   last_added_ = 0;
-  leaked_ = deleted_ = behind_end_ = unreadable_ = Clusters();
+  leaked_ = deleted_ = behind_end_ = beyond_disk_ = unreadable_ = Clusters();
+}
+
+void AuditResidue::beyond_disk(std::uint64_t clusters, std::uint64_t where) noexcept {
+  beyond_disk_.first = beyond_disk_.count == 0 ? where : beyond_disk_.first;
+  beyond_disk_.count += clusters;
 }
 
 void AuditResidue::add(Clusters& clusters, std::uint64_t cluster) noexcept {

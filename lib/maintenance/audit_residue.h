@@ -1,5 +1,6 @@
-// Content of the file that no table refers to: of clusters that were given back, that leaked, or
-// that lie behind everything in use. Holes are skipped, what is there is read once.
+// Content of the file that no guest sees: of clusters that were given back, that leaked, that lie
+// behind everything in use, or behind the disk's end. Holes are skipped, what is there is read
+// once.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,7 @@ class AuditResidue final : public CheckObserver {
   [[nodiscard]] Result<void> prepare();
 
   void begin() noexcept override;
+  void beyond_disk(std::uint64_t clusters, std::uint64_t where) noexcept override;
   // Errors: over_budget, no_memory.
   [[nodiscard]] Result<void> counted(std::uint64_t first, std::uint64_t end,
                                      std::uint64_t end_in_use, const Window& window) override;
@@ -32,6 +34,8 @@ class AuditResidue final : public CheckObserver {
   [[nodiscard]] const Clusters& leaked() const noexcept { return leaked_; }
   [[nodiscard]] const Clusters& deleted() const noexcept { return deleted_; }
   [[nodiscard]] const Clusters& behind_end() const noexcept { return behind_end_; }
+  // Clusters referred to behind the disk's end; `first` is the place of an entry.
+  [[nodiscard]] const Clusters& beyond_disk() const noexcept { return beyond_disk_; }
   // Pieces that could not be read.
   [[nodiscard]] const Clusters& unreadable() const noexcept { return unreadable_; }
 
@@ -47,6 +51,7 @@ class AuditResidue final : public CheckObserver {
   Clusters leaked_;
   Clusters deleted_;
   Clusters behind_end_;
+  Clusters beyond_disk_;
   Clusters unreadable_;
 };
 

@@ -8,11 +8,13 @@
 #include <varve/bitmap.h>
 #include <varve/check.h>
 
+#include "base/buffer.h"
 #include "base/try.h"
 #include "format/snapshot_facts.h"
 #include "maintenance/audit_header.h"
 #include "maintenance/audit_residue.h"
 #include "maintenance/check_metadata.h"
+#include "meta/batch.h"
 
 namespace varve {
 namespace {
@@ -113,6 +115,31 @@ Result<void> judge_names(const Metadata& metadata, AuditFindings& findings) {
                           "several snapshots have one name: QEMU takes the first", findings);
 }
 
+// What stands in the last cluster of a table behind its last entry.
+Result<void> judge_slack(Metadata& metadata, IoTag tag, HostOffset table, std::uint64_t bytes,
+                         AuditFindings& findings) {
+  const Geometry& geometry = metadata.geometry;
+  const std::uint64_t slack = geometry.clusters_for(bytes) * geometry.cluster_bytes() - bytes;
+  if (slack == 0) {
+    return {};
+  }
+  MeteredMemory held;
+  VARVE_TRY(held.take(metadata.meter, slack));
+  Buffer buffer = VARVE_TRY(Buffer::allocate(slack));
+  Batch batch(metadata.counters);
+  VARVE_TRY(batch.read(*metadata.file, tag, table + bytes, buffer.bytes()));
+  const Result<void> read = batch.run();
+  VARVE_TRY(verdict_of(metadata.meter));
+  if (!read) {
+    findings.add(AuditKind::unreadable, {tag, (table + bytes).value()},
+                 "what stands behind a table's last entry cannot be read");
+  } else if (!is_all_zero(buffer.bytes())) {
+    findings.add(AuditKind::table_slack, {tag, (table + bytes).value()},
+                 "the last cluster of a table is not zero behind the table's end");
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<void> judge_snapshots(const Metadata& metadata, AuditFacts& facts, AuditFindings& findings) {
@@ -189,6 +216,12 @@ Result<void> judge_tables(Metadata& metadata, const AuditOptions& options,
   check_options.cancel = options.cancel;
   AuditResidue residue(metadata);
   VARVE_TRY(residue.prepare());
+  VARVE_TRY(
+      judge_slack(metadata, IoTag::l1, metadata.l1.offset(), metadata.l1.size() * 8, findings));
+  if (!metadata.snapshots.entries.empty()) {
+    VARVE_TRY(judge_slack(metadata, IoTag::snapshot_table, metadata.header.snapshot_table_offset,
+                          metadata.snapshot_table_bytes, findings));
+  }
   const CheckReport report = VARVE_TRY(check_metadata(metadata, check_options, &residue));
   take_over(report, findings);
   if (report.compressed_clusters != 0) {
@@ -201,6 +234,12 @@ Result<void> judge_tables(Metadata& metadata, const AuditOptions& options,
               "clusters that are counted and hold data, but nothing refers to: ", findings);
   add_residue(AuditKind::data_after_end, residue.behind_end(),
               "clusters behind the last one in use that hold data: ", findings);
+  if (const AuditResidue::Clusters& beyond = residue.beyond_disk(); beyond.count != 0) {
+    findings.add(AuditKind::data_beyond_disk, {IoTag::l2, beyond.first},
+                 "clusters that the disk's tables refer to behind its end, where no guest reads: " +
+                     std::to_string(beyond.count),
+                 {}, beyond.count);
+  }
   add_residue(AuditKind::deleted_data, residue.deleted(),
               "free clusters that hold data, from which can be read what was deleted: ", findings);
   add_residue(AuditKind::unreadable, residue.unreadable(),

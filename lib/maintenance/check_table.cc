@@ -18,8 +18,23 @@ void CheckWalk<Cell>::TableSink::count_allocated(HostOffset host, std::uint64_t 
 }
 
 template <std::unsigned_integral Cell>
+void CheckWalk<Cell>::TableSink::show_beyond_disk(std::uint64_t index, std::uint64_t clusters) {
+  if (walk_->observer_ == nullptr || !is_active_ || !walk_->is_first_pass()) {
+    return;
+  }
+  const Geometry& geometry = walk_->geometry_;
+  const std::uint64_t first = table_->active_index * geometry.l2_entries() + index;
+  const std::uint64_t disk = geometry.clusters_for(walk_->metadata_->header.virtual_size);
+  if (first + clusters > disk) {
+    const std::uint64_t inside = disk - std::min(disk, first);
+    walk_->observer_->beyond_disk(clusters - inside, where(index + inside));
+  }
+}
+
+template <std::unsigned_integral Cell>
 void CheckWalk<Cell>::TableSink::run(std::uint64_t index, ClusterRun run, std::uint64_t raw) {
   const Geometry& geometry = walk_->geometry_;
+  show_beyond_disk(index, run.count);
   count_allocated(geometry.offset_of(run.first), run.count);
   const std::uint64_t end = run.first.value() + run.count;
   for (std::uint64_t cluster = std::max(run.first.value(), walk_->file_clusters_);
@@ -55,6 +70,9 @@ void CheckWalk<Cell>::TableSink::single(std::uint64_t index, L2Entry entry) {
                                             header.has_data_file(), HostOffset(where(index)));
   if (!valid && walk_->is_first_pass()) {
     walk_->findings_.add(valid.error());
+  }
+  if (entry.is_compressed() || entry.has_host(header.has_data_file())) {
+    show_beyond_disk(index, 1);
   }
   if (entry.is_compressed()) {
     compressed(index, entry);

@@ -91,6 +91,7 @@ class CheckWalk<Cell>::TableSink {
     return table_->offset.value() + (index << walk_->geometry_.l2_entry_bits());
   }
   void count_allocated(HostOffset host, std::uint64_t clusters);
+  void show_beyond_disk(std::uint64_t index, std::uint64_t clusters);
   void in_data_file(std::uint64_t index, L2Entry entry);
   void odd_data(std::uint64_t index, L2Entry entry);
   void compressed(std::uint64_t index, L2Entry entry);

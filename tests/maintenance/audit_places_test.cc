@@ -1,7 +1,11 @@
 // Goal: an audit tells where things stand, how many there are and in whose words, judges what it
 // can where an image cannot be opened, keeps within its budget, and tells data in clusters nobody
 // refers to apart. Method: one image each, and what the finding must say.
+#include <array>
 #include <string_view>
+
+#include <sys/inotify.h>
+#include <unistd.h>
 
 #include "image/qcow2_image.h"
 #include "maintenance/audit_fixture.h"
@@ -194,6 +198,16 @@ TEST_F(AuditPlaces, TellsTheSameWhateverTheWindow) {
   EXPECT_TRUE(image->close().has_value());
 }
 
+TEST_F(AuditPlaces, TellsWhatIsMappedBehindTheDisk) {
+  make(small());
+  put(offsetof(RawHeader, virtual_size), 4 * cluster_ + 512);
+  const AuditReport report = look();
+  expect_found(report, AuditKind::data_beyond_disk, IoTag::l2, l2(5));
+  EXPECT_EQ(find(report, AuditKind::data_beyond_disk)->count, 2u);
+  put(offsetof(RawHeader, virtual_size), 8 * cluster_ + 512);
+  EXPECT_EQ(count(look(), AuditKind::data_beyond_disk), 0u);
+}
+
 TEST_F(AuditPlaces, KeepsAFewOfEachAndCountsTheRest) {
   make(small());
   for (std::uint64_t i = 0; i < 6; ++i) {
@@ -230,10 +244,32 @@ TEST_F(AuditPlaces, RefusesWhatIsNoQcow2AndWhatIsCancelled) {
 }
 
 TEST_F(AuditPlaces, OpensNoOtherFileAndChangesNothing) {
-  make_on(folder_.file("missing.qcow2"));
-  const std::vector<std::byte> before = read_bytes(path_, 0, 1u << 20);
-  EXPECT_FALSE(look().stopped.has_value());
-  EXPECT_EQ(read_bytes(path_, 0, 1u << 20), before);
+  const std::string named = folder_.file("named");
+  const int watch = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  ASSERT_GE(watch, 0);
+  const auto was_opened = [&] {
+    std::array<std::byte, 4096> events;
+    return ::read(watch, events.data(), events.size()) > 0;
+  };
+  const std::function<void()> makers[] = {
+      [&] {
+        write_bytes(named, std::vector<std::byte>(512));
+        make_on(named, "raw");
+      },
+      [&] { make_with([&](CreateOptions& options) { options.data_file_name = named; }); }};
+  for (const std::function<void()>& make_one : makers) {
+    make_one();
+    const std::vector<std::byte> before = read_bytes(path_, 0, 1u << 20);
+    ASSERT_GE(::inotify_add_watch(watch, named.c_str(), IN_OPEN), 0);
+    while (was_opened()) {
+    }
+    EXPECT_EQ(look().suspicious, 2u);
+    EXPECT_FALSE(was_opened());
+    EXPECT_EQ(read_bytes(path_, 0, 1u << 20), before);
+    (void)read_bytes(named, 0, 1);
+    EXPECT_TRUE(was_opened());
+  }
+  ::close(watch);
 }
 
 }  // namespace

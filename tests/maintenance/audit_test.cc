@@ -179,6 +179,17 @@ std::vector<AuditKinds::Case> AuditKinds::content_cases() {
          ASSERT_TRUE(image->write_compressed(20 * cluster_, bytes).has_value());
          ASSERT_TRUE(image->close().has_value());
        }},
+      {AuditKind::data_beyond_disk,
+       [this] {
+         // Clusters 5 and 8 lie behind the end then, which is in cluster 4.
+         make(small());
+         put(offsetof(RawHeader, virtual_size), 4 * cluster_ + 512);
+       }},
+      {AuditKind::table_slack,
+       [this] {
+         make(small());
+         put(get(offsetof(RawHeader, l1_offset)) + 800, 0x1234);
+       }},
       {AuditKind::leaked_data,
        [this] {
          make(small());
@@ -296,12 +307,22 @@ TEST_F(AuditKinds, NothingInWhatVarveMakes) {
       });
       expect_nothing("fresh");
       add_snapshot("one");
-      const auto image = open(true);
+      auto image = open(true);
       write(*image, 2, 5);
       ASSERT_TRUE(image->discard(0, cluster_).has_value());
       ASSERT_TRUE(image->close().has_value());
       add_snapshot("two");
       expect_nothing("used");
+      image = open(true);
+      ASSERT_TRUE(delete_snapshot(*image, 1).has_value());
+      ASSERT_TRUE(apply_snapshot(*image, 0).has_value());
+      ASSERT_TRUE(delete_snapshot(*image, 0).has_value());
+      ASSERT_TRUE(image->close().has_value());
+      // What was given back at the very end looks like what somebody has put there.
+      const AuditReport report = look();
+      EXPECT_EQ(report.damages, 0u) << words(report);
+      EXPECT_EQ(report.suspicious, find(report, AuditKind::data_after_end) != nullptr ? 1u : 0u)
+          << words(report);
     }
   }
 }
