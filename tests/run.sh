@@ -27,9 +27,9 @@ find_qemu10() {
 
 # Two builds share the work. The sanitized one runs everything that is no peer's work and measures
 # nothing, of the long programs a share; the release one runs crash states and models at full
-# length, a quarter of the tools' command lines and a sixth of the interop matrix (of its changes a
-# seventh) beside QEMU, and what counts, measures, packages or looks at the text. A share is spread
-# over all options, geometries and scenarios.
+# length, a quarter of the tools' command lines and a quarter of the interop matrix (of its
+# changes a seventh) beside QEMU, and what counts, measures, packages or looks at the text. A
+# share is spread over all options, geometries and scenarios.
 # tests/full.sh runs all of it whole in both.
 # clang compiles sanitized code in two thirds of g++'s time, and so both compilers see every change.
 build_sanitized() {
@@ -56,7 +56,7 @@ build_release() {
 
 test_release() {
   local whole='hostile|package|quickstart'
-  VARVE_INTEROP_SHARE=6 VARVE_TOOL_SHARE=4 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
+  VARVE_INTEROP_SHARE=4 VARVE_TOOL_SHARE=4 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
     VARVE_CRASH_STATES=1050000 \
     run_ctest build/release \
     -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|(capi_|guest|nbd).*|$whole)\$"
