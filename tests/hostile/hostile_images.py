@@ -176,6 +176,15 @@ def sparse_64_gib_counted(path):
     image.finish()
 
 
+def many_extensions(path):
+    """A first cluster full of empty extensions nobody knows, and bits named by a large table."""
+    image = Maker(path, cluster_bits=21, file_bytes=16 * MIB)
+    image.features = [0, (1 << 64) - 2, (1 << 64) - 4]
+    names = b"".join(bytes([1, i % 64]) + b"n" * 46 for i in range(20000))
+    image.extensions = [(0x6803f857, names)] + [(0x41414141, b"")] * 130000
+    image.finish()
+
+
 def scattered_data(path):
     """Islands of data in free clusters, as many as a few megabytes make."""
     image = Maker(path, cluster_bits=9, size=GIB, file_bytes=8 * GIB)
@@ -234,6 +243,7 @@ CASES = {
     "far_beyond_end": far_beyond_end,
     "sparse_64_gib": sparse_64_gib,
     "sparse_64_gib_counted": sparse_64_gib_counted,
+    "many_extensions": many_extensions,
     "scattered_data": scattered_data,
     "sparse_15_tib": sparse_15_tib,
     "bitmaps": bitmaps,

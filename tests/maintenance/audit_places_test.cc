@@ -11,6 +11,7 @@
 #include "maintenance/audit_fixture.h"
 #include "maintenance/audit_residue.h"
 #include "maintenance/check_metadata.h"
+#include "sim/faulty_storage.h"
 
 namespace varve::test {
 namespace {
@@ -231,6 +232,31 @@ TEST_F(AuditPlaces, EndsWhereTheBudgetDoesWithWhatItHasFound) {
   ASSERT_TRUE(report->stopped.has_value());
   EXPECT_EQ(report->stopped->code, ErrorCode::over_budget);
   EXPECT_EQ(count(*report, AuditKind::backing_file), 1u);
+}
+
+TEST_F(AuditPlaces, NoReadFailsUnheard) {
+  make(small());
+  add_snapshot("one");
+  const std::uint64_t end = std::filesystem::file_size(path_);
+  std::filesystem::resize_file(path_, end + cluster_);
+  put(end + 100, 0x1234);
+  std::uint64_t index = 0;
+  for (sim::FaultPlan plan; index == 0 || plan.hits() != 0; ++index) {
+    plan.lift();
+    plan.reset_counts();
+    sim::FaultRule rule;
+    rule.nth = index;
+    rule.from_then_on = true;
+    plan.add(rule);
+    const Result<AuditReport> report = audit(std::make_unique<sim::FaultyStorage>(
+        std::move(*open_file(*engine_, path_, FileOptions())), plan));
+    if (plan.hits() != 0 && report) {
+      EXPECT_TRUE(report->stopped.has_value() || count(*report, AuditKind::unreadable) != 0)
+          << index << "\n"
+          << words(*report);
+    }
+  }
+  EXPECT_GT(index, 8u);
 }
 
 TEST_F(AuditPlaces, RefusesWhatIsNoQcow2AndWhatIsCancelled) {
