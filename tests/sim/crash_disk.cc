@@ -1,8 +1,11 @@
 #include "sim/crash_disk.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <utility>
 
 #include "base/checked.h"
+#include "base/failure.h"
 #include "sim/trace_storage.h"
 
 namespace varve::sim {
@@ -42,8 +45,9 @@ std::uint64_t CrashEvent::sectors() const noexcept {
 }
 
 std::string CrashEvent::text() const {
-  return std::string(operation_name(operation)) + " " + io_tag_name(tag) + " " +
-         std::to_string(offset) + "+" + std::to_string(length) + " @" + std::to_string(submitted) +
+  return std::string(file == 0 ? "" : "data file: ") + operation_name(operation) + " " +
+         io_tag_name(tag) + " " + std::to_string(offset) + "+" + std::to_string(length) + " @" +
+         std::to_string(submitted) +
          (durable == kNever ? std::string(" never durable")
                             : " durable @" + std::to_string(durable));
 }
@@ -81,9 +85,16 @@ void apply_event(const CrashEvent& event, std::uint64_t first, std::uint64_t las
   }
 }
 
-CrashStorage::CrashStorage(Engine& engine, CrashDisk& disk)
-    : DecoratorStorage(std::make_unique<LiveStorage>(engine, disk.content_, disk.capabilities)),
-      disk_(disk) {}
+const SparseBytes& CrashDisk::nothing() noexcept {
+  static const SparseBytes empty;
+  return empty;
+}
+
+CrashStorage::CrashStorage(Engine& engine, CrashDisk& disk, std::size_t file)
+    : DecoratorStorage(
+          std::make_unique<LiveStorage>(engine, disk.contents_.at(file), disk.capabilities)),
+      disk_(disk),
+      file_(file) {}
 
 void CrashStorage::submit(StorageRequest& request) noexcept {
   if (request.operation == StorageOperation::read) {
@@ -94,19 +105,28 @@ void CrashStorage::submit(StorageRequest& request) noexcept {
     std::vector<std::size_t> covered;
     for (std::size_t i = disk_.durable_prefix_; i < disk_.events_.size(); ++i) {
       const CrashEvent& event = disk_.events_[i];
-      if (event.completed && event.durable == CrashEvent::kNever) {
+      if (event.file == file_ && event.completed && event.durable == CrashEvent::kNever &&
+          !event.abandoned) {
         covered.push_back(i);
       }
+    }
+    if (std::exchange(disk_.fails_flush_, false)) {
+      for (const std::size_t index : covered) {
+        disk_.events_[index].abandoned = true;
+      }
+      engine().post(request, system_failure(EIO, request.tag, 0, "simulated failure of a flush"));
+      return;
     }
     disk_.flushes_.push_back(std::move(covered));
     forward(request, disk_.flushes_.size() - 1);
     return;
   }
-  if (!validate_request(request, disk_.capabilities, disk_.content_.size())) {
+  if (!validate_request(request, disk_.capabilities, disk_.contents_.at(file_).size())) {
     forward(request, kReadNumber);  // The live side refuses it: nothing to remember.
     return;
   }
   CrashEvent event;
+  event.file = file_;
   event.operation = request.operation;
   event.tag = request.tag;
   event.offset = request.offset;
@@ -119,6 +139,37 @@ void CrashStorage::submit(StorageRequest& request) noexcept {
   event.submitted = ++disk_.now_;
   disk_.events_.push_back(std::move(event));
   forward(request, disk_.events_.size() - 1);
+}
+
+void CrashDisk::forget_abandoned() {
+  mark();
+  for (std::size_t file = 0; file < kFiles; ++file) {
+    contents_.at(file) = SparseBytes(starts_.at(file));
+  }
+  for (CrashEvent& event : events_) {
+    if (event.abandoned) {
+      event.lost = std::min(event.lost, now_);
+      continue;
+    }
+    SparseBytes& content = contents_.at(event.file);
+    switch (event.operation) {
+      case StorageOperation::write:
+        content.write(event.offset, event.data);
+        break;
+      case StorageOperation::resize:
+        content.resize(event.offset);
+        break;
+      case StorageOperation::write_zeroes:
+        content.resize(std::max(content.size(), event.offset + event.length));
+        content.zero(event.offset, event.length);
+        break;
+      case StorageOperation::discard:
+        content.zero(event.offset, event.length);
+        break;
+      default:
+        break;
+    }
+  }
 }
 
 void CrashStorage::forwarded(Forwarded& part) {

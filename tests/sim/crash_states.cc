@@ -1,6 +1,7 @@
 #include "sim/crash_states.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/checked.h"
 #include "sim/random.h"
@@ -43,9 +44,11 @@ std::string describe_choice(const CrashState& state) {
 
 class Enumerator {
  public:
-  Enumerator(const CrashDisk& disk, const CrashOptions& options, SectorImage& content,
-             const std::function<bool(const CrashState&, SectorImage&)>& visit)
-      : disk_(disk), options_(options), content_(content), visit_(visit), random_(options.seed) {
+  using Contents = std::array<SectorImage*, CrashDisk::kFiles>;
+
+  Enumerator(const CrashDisk& disk, const CrashOptions& options, const Contents& contents,
+             const std::function<bool(const CrashState&)>& visit)
+      : disk_(disk), options_(options), contents_(contents), visit_(visit), random_(options.seed) {
     facts_.resize(disk.events().size());
   }
 
@@ -74,8 +77,8 @@ class Enumerator {
 
   const CrashDisk& disk_;
   const CrashOptions& options_;
-  SectorImage& content_;
-  const std::function<bool(const CrashState&, SectorImage&)>& visit_;
+  Contents contents_;  // Of each file.
+  const std::function<bool(const CrashState&)>& visit_;
   Random random_;
   std::vector<std::vector<SectorFacts>> facts_;  // Of the sectors of each aligned write.
   std::vector<std::size_t> air_;                 // Changes submitted and not durable at moment_.
@@ -89,10 +92,11 @@ class Enumerator {
 
 void Enumerator::keep_sectors(std::size_t index, std::uint64_t first, std::uint64_t last) {
   const CrashEvent& event = disk_.events()[index];
+  SectorImage& content = *contents_.at(event.file);
   const bool aligned =
       event.offset % kCrashSectorBytes == 0 && event.length % kCrashSectorBytes == 0;
   if (event.operation != StorageOperation::write || !aligned) {
-    apply_event(event, first, last, content_);
+    apply_event(event, first, last, content);
     return;
   }
   std::vector<SectorFacts>& facts = facts_[index];
@@ -102,12 +106,12 @@ void Enumerator::keep_sectors(std::size_t index, std::uint64_t first, std::uint6
   };
   if (facts.empty()) {
     for (std::uint64_t i = 0; i < event.sectors(); ++i) {
-      facts.push_back(content_.facts_of(sector(i)));
+      facts.push_back(content.facts_of(sector(i)));
     }
   }
   for (std::uint64_t i = first; i < std::min(last, event.sectors()); ++i) {
-    content_.put_sector(event.offset / kCrashSectorBytes + i, sector(i),
-                        facts[static_cast<std::size_t>(i)]);
+    content.put_sector(event.offset / kCrashSectorBytes + i, sector(i),
+                       facts[static_cast<std::size_t>(i)]);
   }
 }
 
@@ -137,11 +141,13 @@ void Enumerator::advance_to(Moment moment) {
   for (const std::size_t event : air_) {
     if (events[event].durable <= moment) {
       keep(event);
-    } else {
+    } else if (events[event].lost > moment) {
       still.push_back(event);
     }
   }
-  content_.forget_changes();
+  for (SectorImage* content : contents_) {
+    content->forget_changes();
+  }
   air_ = std::move(still);
 }
 
@@ -149,7 +155,8 @@ void Enumerator::visit_choice() {
   if (stopped_) {
     return;
   }
-  const SectorImage::Mark mark = content_.mark();
+  const SectorImage::Mark first = contents_[0]->mark();
+  const SectorImage::Mark second = contents_[1]->mark();
   for (const auto& [event, survival] : choice_) {
     keep(event, survival);
   }
@@ -158,8 +165,9 @@ void Enumerator::visit_choice() {
   state.describe = &describe_choice;
   state.choice = &choice_;
   ++visited_;
-  stopped_ = !visit_(state, content_);
-  content_.rollback(mark);
+  stopped_ = !visit_(state);
+  contents_[0]->rollback(first);
+  contents_[1]->rollback(second);
 }
 
 template <class Kept>
@@ -347,10 +355,27 @@ std::uint64_t Enumerator::run() {
 
 }  // namespace
 
+std::uint64_t CrashContent::hash() const noexcept {
+  return file.hash() + Random::mix(second.hash());
+}
+
+std::uint64_t for_each_crash_state(
+    const CrashDisk& disk, const CrashOptions& options, CrashContent& content,
+    const std::function<bool(const CrashState& state, CrashContent& content)>& visit) {
+  const std::function<bool(const CrashState&)> visit_both = [&](const CrashState& state) {
+    return visit(state, content);
+  };
+  return Enumerator(disk, options, {&content.file, &content.second}, visit_both).run();
+}
+
 std::uint64_t for_each_crash_state(
     const CrashDisk& disk, const CrashOptions& options, SectorImage& content,
     const std::function<bool(const CrashState& state, SectorImage& content)>& visit) {
-  return Enumerator(disk, options, content, visit).run();
+  SectorImage second(disk.start(1));
+  const std::function<bool(const CrashState&)> visit_first = [&](const CrashState& state) {
+    return visit(state, content);
+  };
+  return Enumerator(disk, options, {&content, &second}, visit_first).run();
 }
 
 }  // namespace varve::sim

@@ -221,5 +221,62 @@ TEST_F(CrashStates, SameSeedSameStates) {
   EXPECT_EQ(collect(), collect());
 }
 
+// The shapes of both files: "12" is the first's 1 and the second's 2.
+std::set<std::string> shapes_of_two(const CrashDisk& disk, Moment from) {
+  std::set<std::string> found;
+  CrashContent content(disk);
+  const auto first_byte = [](const SectorImage& file) {
+    Flat byte(1);
+    file.read(0, byte);
+    return static_cast<char>('0' + static_cast<int>(byte[0]));
+  };
+  for_each_crash_state(disk, {}, content, [&](const CrashState& state, CrashContent& left) {
+    if (state.moment >= from) {
+      found.insert({first_byte(left.file), first_byte(left.second)});
+    }
+    return true;
+  });
+  return found;
+}
+
+TEST_F(CrashStates, TwoFilesLoseAnySubsetOfBothAndAreFlushedEachByItself) {
+  const SparseBytes second;
+  CrashDisk disk(start_, second);
+  CrashStorage image(*engine_, disk);
+  CrashStorage data(*engine_, disk, 1);
+  write(image, 0, 512, 1);
+  write(data, 0, 512, 2);
+  const std::set<std::string> any = {"00", "10", "02", "12"};
+  EXPECT_EQ(shapes_of_two(disk, 0), any);
+  ASSERT_TRUE(blocking_flush(data));
+  const std::set<std::string> with_data = {"02", "12"};
+  EXPECT_EQ(shapes_of_two(disk, disk.now()), with_data);
+  ASSERT_TRUE(blocking_flush(image));
+  EXPECT_EQ(shapes_of_two(disk, disk.now()), std::set<std::string>{"12"});
+}
+
+TEST_F(CrashStates, WhatAFailedFlushCoveredNoLaterOneMakesDurable) {
+  CrashDisk disk(start_);
+  {
+    CrashStorage storage(*engine_, disk);
+    write(storage, 0, 512, 1);
+    disk.fail_next_flush();
+    EXPECT_FALSE(blocking_flush(storage));
+    write(storage, 512, 512, 2);
+    ASSERT_TRUE(blocking_flush(storage));
+    const std::set<std::string> expected = {"02", "12"};
+    EXPECT_EQ(shapes(disk, 2, disk.now()), expected);
+    Flat seen(1);
+    ASSERT_TRUE(blocking_read(storage, 0, seen));
+    EXPECT_EQ(seen[0], std::byte{1}) << "it is read back until it is forgotten";
+  }
+  disk.forget_abandoned();
+  EXPECT_EQ(shapes(disk, 2, disk.now()), std::set<std::string>{"02"});
+  CrashStorage storage(*engine_, disk);
+  Flat seen(1);
+  ASSERT_TRUE(blocking_read(storage, 0, seen));
+  EXPECT_EQ(seen[0], std::byte{0});
+}
+
 }  // namespace
 }  // namespace varve::sim

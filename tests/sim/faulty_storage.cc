@@ -19,6 +19,7 @@ void FaultPlan::fail_index(std::uint64_t index, int os_errno, FaultEffect effect
 
 const FaultRule* FaultPlan::judge(const StorageRequest& request) noexcept {
   ++seen_;
+  flushes_ += request.operation == StorageOperation::flush ? 1 : 0;
   late_writes_ += told_flush_ && request.operation == StorageOperation::write ? 1 : 0;
   const FaultRule* hit = nullptr;
   for (ArmedRule& armed : rules_) {
@@ -32,7 +33,10 @@ const FaultRule* FaultPlan::judge(const StorageRequest& request) noexcept {
       hit = &rule;
     }
   }
-  hits_ += hit != nullptr ? 1 : 0;
+  if (hit != nullptr && hits_++ == 0) {
+    hit_tag_ = request.tag;
+    hit_operation_ = request.operation;
+  }
   hit_flush_ = hit_flush_ || (hit != nullptr && request.operation == StorageOperation::flush);
   return hit;
 }

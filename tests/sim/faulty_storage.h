@@ -38,14 +38,21 @@ class FaultPlan {
   // Forgets every rule. A storage whose flush failed stays as it is.
   void lift() noexcept { rules_.clear(); }
 
-  // Requests seen since the start or the last reset; how many of them were made to fail.
+  // Requests seen since the start or the last reset; how many of them were flushes, and how many
+  // were made to fail.
   [[nodiscard]] std::uint64_t seen() const noexcept { return seen_; }
+  [[nodiscard]] std::uint64_t flushes() const noexcept { return flushes_; }
   [[nodiscard]] std::uint64_t hits() const noexcept { return hits_; }
   // Whether a flush was among those.
   [[nodiscard]] bool hit_flush() const noexcept { return hit_flush_; }
   // Writes submitted after the image was told that a flush failed: none belong there.
   [[nodiscard]] std::uint64_t writes_after_failed_flush() const noexcept { return late_writes_; }
-  void reset_counts() noexcept { seen_ = hits_ = 0; }
+  void reset_counts() noexcept { seen_ = flushes_ = hits_ = 0; }
+  // What the first hit was.
+  [[nodiscard]] IoTag hit_tag() const noexcept { return hit_tag_; }
+  [[nodiscard]] StorageOperation hit_operation() const noexcept { return hit_operation_; }
+  // The image is opened again: it has been told of nothing.
+  void opened_again() noexcept { told_flush_ = false; }
 
  private:
   friend class FaultyStorage;
@@ -58,8 +65,11 @@ class FaultPlan {
 
   std::vector<ArmedRule> rules_;
   std::uint64_t seen_ = 0;
+  std::uint64_t flushes_ = 0;
   std::uint64_t hits_ = 0;
   bool hit_flush_ = false;
+  IoTag hit_tag_ = IoTag::none;
+  StorageOperation hit_operation_ = StorageOperation::read;
   bool told_flush_ = false;
   std::uint64_t late_writes_ = 0;
 };

@@ -7,6 +7,7 @@
 #include "sim/blocking.h"
 #include "sim/delay_storage.h"
 #include "sim/faulty_storage.h"
+#include "sim/scheduled_storage.h"
 #include "sim/sim_disk.h"
 #include "sim/trace_storage.h"
 
@@ -201,6 +202,37 @@ TEST_F(Storages, DelayedOverlappingWritesLeaveWholeSectorsOfOneOfThem) {
       EXPECT_TRUE(found == filled(512, 1) || found == filled(512, 2));
     }
   }
+}
+
+TEST_F(Storages, AScheduleGoesThroughEveryOrder) {
+  Schedule schedule;
+  std::vector<std::vector<int>> orders;
+  do {
+    ScheduledStorage storage(memory());
+    storage.follow(schedule);
+    std::vector<int> order;
+    std::vector<std::unique_ptr<Pending>> writes;
+    Flat bytes = filled(1, 1);
+    for (std::uint64_t i = 0; i < 3; ++i) {
+      writes.push_back(
+          std::make_unique<Pending>(StorageOperation::write, IoTag::none, i, Bytes(bytes)));
+      storage.submit(writes.back()->request);
+    }
+    while (order.size() < writes.size()) {
+      engine_->wait();
+      for (int i = 0; i < 3; ++i) {
+        const bool is_new = std::find(order.begin(), order.end(), i) == order.end();
+        if (writes[static_cast<std::size_t>(i)]->is_done() && is_new) {
+          order.push_back(i);
+        }
+      }
+    }
+    orders.push_back(order);
+  } while (schedule.next());
+  std::sort(orders.begin(), orders.end());
+  const std::vector<std::vector<int>> expected = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                                  {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+  EXPECT_EQ(orders, expected);
 }
 
 }  // namespace
