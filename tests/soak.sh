@@ -24,6 +24,8 @@ done
 mkdir -p build
 configure_and_build build/release -DCMAKE_BUILD_TYPE=Release -- crash_test
 export VARVE_REQUIRE=1 VARVE_SEED=$seed VARVE_CRASH_SECONDS=$seconds
+# A second cut after every sequence.
+export VARVE_CRASH_NESTED=${VARVE_CRASH_NESTED:-1}
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 pids=()

@@ -1,6 +1,7 @@
 // Goal: the crash tests can fail. Method: the same machinery on storage that breaks its promises,
 // or on an image damaged by hand, must find something wrong.
 #include <array>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -63,17 +64,17 @@ class OracleCanary : public testing::Test {
         lab_.rules(), prepared_->version, [] { return sim::Moment{0}; }, prepared_->next_stamp);
   }
   std::optional<std::string> verdict() {
-    return examine(lab_, *guest_, prepared_->file, 1, Examination{});
+    return examine(lab_, *guest_, prepared_->files, 1, Examination{});
   }
   std::uint64_t field(std::uint64_t offset) {
     std::array<std::byte, 8> raw{};
-    prepared_->file.read(offset, raw);
+    prepared_->files.image.read(offset, raw);
     return load_be<std::uint64_t>(raw, 0);
   }
   void set_field(std::uint64_t offset, std::uint64_t value) {
     std::array<std::byte, 8> raw{};
     store_be(Bytes(raw), 0, value);
-    prepared_->file.write(offset, raw);
+    prepared_->files.image.write(offset, raw);
   }
 
   static constexpr std::uint64_t kOffsetMask = 0x00ff'ffff'ffff'fe00;
@@ -104,7 +105,7 @@ TEST_F(OracleCanary, SeesACountBelowTheReferences) {
 TEST_F(OracleCanary, SeesAMissingSnapshot) {
   std::array<std::byte, 4> one{};
   one[3] = std::byte{1};
-  prepared_->file.write(60, one);
+  prepared_->files.image.write(60, one);
   EXPECT_TRUE(verdict());
 }
 
@@ -113,6 +114,39 @@ TEST_F(OracleCanary, SeesAFlaggedEntryThatIsShared) {
   set_field(field(40), field(field(40)) ^ (std::uint64_t{1} << 63));
   ASSERT_NE(table, 0u);
   EXPECT_TRUE(verdict());
+}
+
+class DataFileCanary : public testing::Test {
+ protected:
+  // What the judge says of the prepared files with the sector at `offset` of the data file changed.
+  std::string verdict_with(std::optional<std::uint64_t> offset) {
+    std::string why;
+    auto prepared = prepare(lab_, scenario_named("AllocatingWrite"), why);
+    EXPECT_TRUE(prepared) << why;
+    if (offset) {
+      std::vector<std::byte> other(kSectorBytes, std::byte{7});
+      prepared->files.data.write(*offset, other);
+    }
+    const Guest guest(
+        lab_.rules(), prepared->version, [] { return sim::Moment{0}; }, prepared->next_stamp);
+    const sim::CrashContent content(prepared->files.image, prepared->files.data, &identify_sector);
+    StateJudge::Found found;
+    return StateJudge(lab_).judge(content, guest, guest.expectation(1), false, found).value_or("");
+  }
+
+  Lab lab_{with_data_file(small_geometry(), true)};
+};
+
+TEST_F(DataFileCanary, SeesAChangedSectorThatAnEntryShows) {
+  EXPECT_EQ(verdict_with(std::nullopt), "");
+  EXPECT_NE(verdict_with(0).find("sector 0 holds"), std::string::npos);
+}
+
+// The image shows zeros there; whoever reads the file alone does not.
+TEST_F(DataFileCanary, SeesOneThatOnlyTheRawFileShows) {
+  const std::string verdict = verdict_with(std::uint64_t{16} * 4096 - 4096);
+  EXPECT_NE(verdict.find("the data file by itself: sector 120 holds"), std::string::npos)
+      << verdict;
 }
 
 }  // namespace

@@ -152,7 +152,8 @@ TEST_P(CrashAfterCreate, FindsTheNewImage) {
   sim::CrashDisk disk(nothing);
   {
     sim::CrashStorage storage(lab.engine(), disk);
-    const Result<void> created = lab.create(storage);
+    sim::CrashStorage data(lab.engine(), disk, 1);
+    const Result<void> created = lab.create(storage, &data);
     ASSERT_TRUE(created) << describe(created.error());
   }
   const Guest guest(

@@ -7,16 +7,18 @@
 // VARVE_CRASH_STATES different states are looked for, more of them where they are cheap. Sequences
 // come in rounds with one for each operation, the shorter ones first; VARVE_SEED orders them and
 // chooses where not every choice is shown. VARVE_CRASH_ONE_IN: of new arrangements of metadata one
-// in so many goes to the library. VARVE_CRASH_SECONDS: in place of a number of states, so much CPU.
+// in so many goes to the library. VARVE_CRASH_NESTED: of sequences of two and three one in so many
+// has a second cut, as single operations all have. VARVE_CRASH_SECONDS: in place of a number of
+// states, so much CPU.
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
-#include <map>
 
 #include <gtest/gtest.h>
 #include <malloc.h>
 
 #include "base/mutation.h"
+#include "crash/coverage.h"
 #include "model/alphabet.h"
 #include "model/crash_explorer.h"
 #include "sim/random.h"
@@ -29,61 +31,30 @@ constexpr std::size_t kLengthMax = 3;
 constexpr std::size_t kExhaustive = 12;
 constexpr std::uint64_t kLibraryOneIn = 50;
 constexpr std::uint64_t kBriefOneIn = 5;
+constexpr std::uint64_t kNestedSequences = 40;
+constexpr std::uint64_t kNestedOneIn = 5;
 constexpr std::uint64_t kStatesPerQemu = 10'000;
 constexpr std::uint64_t kLeaksOfKilled = 64;  // Of a process that was killed nobody gives back.
-
-struct Cell {
-  std::uint64_t sequences = 0;
-  std::vector<std::uint64_t> states;  // By the event of the operation after which the power went.
-  Exploration all;
-};
 
 double cpu_seconds() {
   return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
 }
 
-// What was explored, by operation and geometry; printed at the end.
+// Of all geometries; printed at the end.
 class Table : public testing::Environment {
  public:
-  static Cell& cell(std::size_t letter, const std::string& geometry) {
-    return cells()[letter][geometry];
+  static Coverage& coverage() {
+    static Coverage all;
+    return all;
   }
   static double& seconds() {
     static double value = 0;
     return value;
   }
   void TearDown() override {
-    if (cells().empty()) {
-      return;
+    if (!coverage().is_empty()) {
+      coverage().print(seconds());
     }
-    Exploration all;
-    std::uint64_t sequences = 0;
-    std::printf("crash states by operation and geometry: sequences/events/states\n");
-    for (const auto& [letter, row] : cells()) {
-      std::printf("  %-20s", alphabet()[letter].name);
-      for (const auto& [geometry, cell] : row) {
-        std::printf("  %s %llu/%zu/%llu", geometry.c_str(), number(cell.sequences),
-                    cell.states.size(), number(cell.all.distinct));
-        all.add(cell.all);
-        sequences += cell.sequences;
-      }
-      std::printf("\n");
-    }
-    std::printf(
-        "explored: %llu distinct states of %llu sequences (%llu choices, %llu judged, %llu after a "
-        "second cut), %llu shown to the library, %llu to qemu-img; %.1f s of CPU, %.0f states per "
-        "second; at most %llu clusters leaked\n",
-        number(all.distinct), number(sequences), number(all.visited), number(all.judged),
-        number(all.second), number(all.library), number(all.qemu), seconds(),
-        static_cast<double>(all.distinct) / std::max(seconds(), 1e-3), number(all.leaks));
-  }
-
- private:
-  using Row = std::map<std::string, Cell>;
-  static unsigned long long number(std::uint64_t value) { return value; }
-  static std::map<std::size_t, Row>& cells() {
-    static std::map<std::size_t, Row> table;
-    return table;
   }
 };
 [[maybe_unused]] const testing::Environment* const kTable =
@@ -128,30 +99,23 @@ class CrashSequences : public testing::TestWithParam<GeometryCase> {
     // In a brief run the dear part is shared out: a seed takes others than the one before.
     const bool is_alone = sequence.size() == 1;
     const bool is_turn = !is_brief_ || (sequence.back() + seed) % kBriefOneIn == 0;
-    limits.library_one_in = !is_alone ? one_in_ : is_turn ? 1 : kBriefOneIn;
+    const bool is_nested = is_alone ? is_turn : is_nested_turn();
+    limits.library_one_in = !is_alone ? (is_nested ? kNestedOneIn : one_in_)
+                            : is_turn ? 1
+                                      : kBriefOneIn;
     const bool qemu_is_due = (qemu_ + 1) * kStatesPerQemu <= explorer_.states() + kStatesPerQemu;
     limits.qemu_max = qemu_is_due ? 1 : 0;
-    limits.settle_again = limits.go_on_again = is_alone && is_turn ? 1 : 0;
+    limits.settle_again = limits.go_on_again = is_nested ? 1 : 0;
     const Exploration exploration = explorer_.explore(run.disk(), run.guest(), limits);
     qemu_ += exploration.qemu;
-    add(sequence.back(), run, exploration);
+    const auto empty = Table::coverage().add(sequence.back(), GetParam().name, run, exploration);
     ASSERT_FALSE(exploration.wrong) << scenario.name << ": " << *exploration.wrong;
+    ASSERT_FALSE(empty) << scenario.name << ": an empty cell: " << *empty;
   }
 
-  void add(std::size_t letter, const CrashRun& run, const Exploration& exploration) {
-    Cell& cell = Table::cell(letter, GetParam().name);
-    ++cell.sequences;
-    cell.all.add(exploration);
-    std::size_t event = 0;
-    for (std::size_t i = 0; i < exploration.after.size(); ++i) {
-      if (run.disk().events()[i].submitted <= run.steps().back()) {
-        continue;
-      }
-      EXPECT_TRUE(exploration.after[i] > 0 || exploration.wrong)
-          << "an empty cell: " << alphabet()[letter].name << ", event " << event;
-      cell.states.resize(std::max(cell.states.size(), event + 1));
-      cell.states[event++] += exploration.after[i];
-    }
+  // Whether the next sequence of several operations is also followed by a second cut.
+  bool is_nested_turn() {
+    return longer_++ % sim::environment_number("VARVE_CRASH_NESTED", kNestedSequences) == 0;
   }
 
   Lab lab_{GetParam()};
@@ -163,6 +127,7 @@ class CrashSequences : public testing::TestWithParam<GeometryCase> {
       sim::environment_number("VARVE_CRASH_STATES", kStatesWanted) < kStatesWanted / 10 &&
       sim::environment_number("VARVE_CRASH_SECONDS", 0) == 0;
   std::uint64_t qemu_ = 0;
+  std::uint64_t longer_ = 0;  // Sequences of several operations.
 };
 
 // How much of the whole a geometry gets: large clusters are dear, and without snapshots there are
@@ -206,6 +171,8 @@ TEST_P(CrashSequences, LeaveNothingButLeaks) {
     }
   }
   Table::seconds() += cpu_seconds() - began;
+  const auto missing = Table::coverage().missing(order.letters(), GetParam().name);
+  EXPECT_TRUE(HasFailure() || !missing) << "an empty cell: " << *missing;
 }
 
 INSTANTIATE_TEST_SUITE_P(Geometries, CrashSequences, testing::ValuesIn(geometry_cases()),

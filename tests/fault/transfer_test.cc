@@ -5,11 +5,11 @@
 //
 // VARVE_TRANSFER_RUNS bounds the runs per case (0: every index and kind); VARVE_SEED chooses them.
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 
 #include <gtest/gtest.h>
 
+#include "fault/call_plan.h"
 #include "io/system_call.h"
 #include "model/qemu_img.h"
 #include "model/scenarios.h"
@@ -17,33 +17,6 @@
 
 namespace varve::model {
 namespace {
-
-enum class Trouble : std::uint8_t { none, interrupted, put_off, part };
-
-// What happens to the calls of the library. They come from the storage's one thread; the test sets
-// this while nothing is in flight.
-struct Plan {
-  Trouble trouble = Trouble::none;
-  std::uint64_t index = 0;
-  bool every_other = false;  // From `index` on.
-  std::atomic<std::uint64_t> seen = 0;
-  std::atomic<std::uint64_t> hits = 0;
-
-  void reset(Trouble what, std::uint64_t where, bool again_and_again) {
-    trouble = what;
-    index = where;
-    every_other = again_and_again;
-    seen = 0;
-    hits = 0;
-  }
-  [[nodiscard]] Trouble next() {
-    const std::uint64_t number = seen++;
-    const bool is_hit = number == index || (every_other && number > index && number % 2 == 0);
-    hits += is_hit && trouble != Trouble::none ? 1 : 0;
-    return is_hit ? trouble : Trouble::none;
-  }
-};
-Plan plan;
 
 // The call with about half of its bytes.
 SystemCall part_of(SystemCall call) {
@@ -68,7 +41,7 @@ std::int64_t __real__ZN5varve15run_system_callEiRKNS_10SystemCallE(  // NOLINT
 std::int64_t __wrap__ZN5varve15run_system_callEiRKNS_10SystemCallE(  // NOLINT
     int descriptor, const varve::SystemCall& call) noexcept {
   using varve::model::Trouble;
-  switch (varve::model::plan.next()) {
+  switch (varve::model::call_plan.next()) {
     case Trouble::interrupted:
       return -EINTR;
     case Trouble::put_off:
@@ -76,6 +49,10 @@ std::int64_t __wrap__ZN5varve15run_system_callEiRKNS_10SystemCallE(  // NOLINT
     case Trouble::part:
       return __real__ZN5varve15run_system_callEiRKNS_10SystemCallE(descriptor,
                                                                    varve::model::part_of(call));
+    case Trouble::broken:
+      return -EIO;
+    case Trouble::full:
+      return -ENOSPC;
     case Trouble::none:
       break;
   }
@@ -106,7 +83,7 @@ class Transfers : public testing::TestWithParam<ScenarioCase> {
   // One run; what was wrong, or nothing.
   std::optional<std::string> run() {
     const std::string path = folder_.file("image.qcow2");
-    if (!prepared_->file.save(path)) {
+    if (!prepared_->files.image.save(path)) {
       return "the image cannot be saved";
     }
     auto storage = open_file(lab_.engine(), path, {.writable = true});
@@ -154,12 +131,12 @@ class Transfers : public testing::TestWithParam<ScenarioCase> {
 // History: c06fc7ce14.
 TEST_P(Transfers, AreWholeWhateverTheCallsDo) {
   const std::uint64_t seed = sim::seed_from_environment();
-  plan.reset(Trouble::none, 0, false);
+  call_plan.reset(Trouble::none, 0, false);
   std::string why;
   prepared_ = prepare(lab_, GetParam().scenario, why);
   ASSERT_TRUE(prepared_) << why;
   ASSERT_EQ(run().value_or(""), "") << "already without trouble";
-  const std::uint64_t calls = plan.seen;
+  const std::uint64_t calls = call_plan.seen;
   ASSERT_GT(calls, 10u) << "nothing was counted";
 
   const std::uint64_t limit = sim::environment_number("VARVE_TRANSFER_RUNS", kTransferRuns);
@@ -172,10 +149,10 @@ TEST_P(Transfers, AreWholeWhateverTheCallsDo) {
         continue;
       }
       --wanted;
-      plan.reset(kind.trouble, index, kind.every_other);
+      call_plan.reset(kind.trouble, index, kind.every_other);
       ASSERT_EQ(run().value_or(""), "") << "VARVE_SEED=" << seed << ", system call " << index
                                         << " of " << calls << ": " << kind.name;
-      EXPECT_GT(plan.hits, 0u);
+      EXPECT_GT(call_plan.hits, 0u);
     }
   }
 }

@@ -1,5 +1,7 @@
 #include "model/alphabet.h"
 
+#include <algorithm>
+
 #include "base/units.h"
 #include "sim/random.h"
 
@@ -76,12 +78,29 @@ void remove_beside(Session& session) {
   session.finish();
 }
 
+void remove_in_turn(Session& session) {
+  end_live(session);
+  session.start_apply(1);
+  session.delete_snapshot_in_turn(0);
+  session.finish();
+}
+
 void rename(Session& session) {
   end_live(session);
   session.rename_snapshot(0, "a name much longer than the one before it");
 }
 
-std::vector<Letter> make_alphabet() {
+bool has_snapshots(const GeometryCase& geometry) {
+  return geometry.can_snapshot();
+}
+bool can_compress(const GeometryCase& geometry) {
+  return geometry.can_compress();
+}
+bool has_lazy_counts(const GeometryCase& geometry) {
+  return geometry.create.version >= 3;
+}
+
+std::vector<Letter> requests() {
   using S = Session&;
   return {
       {"WriteCluster", [](S s) { s.write(s.at(6), s.cluster()); }},
@@ -92,12 +111,19 @@ std::vector<Letter> make_alphabet() {
          s.write(0, kSectorBytes);
          s.write(s.size() - 3 * kSectorBytes, 2 * kSectorBytes);
        }},
-      {"WriteCompressed", [](S s) { s.write_compressed(1); }},
+      {"WriteTwoAndFlush",
+       [](S s) {
+         const std::uint64_t first = s.cluster();
+         s.write_two_and_flush(first,
+                               first + std::max(s.cluster(), 2 * kSectorBytes) - kSectorBytes);
+       }},
+      {"WriteCompressed", [](S s) { s.write_compressed(1); }, can_compress},
       {"WriteCompressedPair",
        [](S s) {
          s.write_compressed(3);
          s.write_compressed(6);
-       }},
+       },
+       can_compress},
       {"WriteZeroes", [](S s) { s.write_zeroes(0, s.cluster(), false); }},
       {"WriteZeroesUnmap", [](S s) { s.write_zeroes(s.cluster(), s.cluster(), true); }},
       {"WriteZeroesPart", [](S s) { s.write_zeroes(2 * s.cluster(), kSectorBytes, false); }},
@@ -105,37 +131,68 @@ std::vector<Letter> make_alphabet() {
       {"DiscardTail", [](S s) { s.discard(2 * s.cluster(), s.size() - 2 * s.cluster()); }},
       {"Flush", [](S s) { s.flush(); }},
       {"Grow", [](S s) { s.grow(s.cluster() + kSectorBytes); }},
+  };
+}
+
+std::vector<Letter> openings() {
+  using S = Session&;
+  return {
       {"Reopen",
        [](S s) {
          end_live(s);
-         s.reopen(DiscardMode::ignore, false);
+         s.reopen({}, false);
        }},
       {"ReopenUnmapping",
        [](S s) {
          end_live(s);
-         s.reopen(DiscardMode::unmap, false);
+         s.reopen({.discard = DiscardMode::unmap}, false);
        }},
       {"KilledAndReopened",
        [](S s) {
          end_live(s);
-         s.reopen(DiscardMode::ignore, true);
+         s.reopen({}, true);
+       }},
+      {"LazySwitched",
+       [](S s) {
+         end_live(s);
+         s.reopen({.switches_lazy = true}, false);
+       },
+       has_lazy_counts},
+      {"FlushFails",
+       [](S s) {
+         end_live(s);
+         s.fail_flush();
        }},
       {"Repair",
        [](S s) {
          end_live(s);
          s.repair_all();
        }},
-      {"SnapshotCreate", create, true, true},
-      {"SnapshotCreateFull", create_full, true, true},
-      {"SnapshotFreeze", freeze, true, true},
-      {"SnapshotPublish", publish, true, true},
-      {"SnapshotCancel", cancel, true, true},
-      {"SnapshotApply", apply, true, true},
-      {"SnapshotApplyLive", apply_beside, true, true},
-      {"SnapshotDelete", remove, true, true},
-      {"SnapshotDeleteLive", remove_beside, true, true},
-      {"SnapshotRename", rename, true, true},
   };
+}
+
+std::vector<Letter> snapshot_operations() {
+  return {
+      {"SnapshotCreate", create, has_snapshots, true},
+      {"SnapshotCreateFull", create_full, has_snapshots, true},
+      {"SnapshotFreeze", freeze, has_snapshots, true},
+      {"SnapshotPublish", publish, has_snapshots, true},
+      {"SnapshotCancel", cancel, has_snapshots, true},
+      {"SnapshotApply", apply, has_snapshots, true},
+      {"SnapshotApplyLive", apply_beside, has_snapshots, true},
+      {"SnapshotDelete", remove, has_snapshots, true},
+      {"SnapshotDeleteLive", remove_beside, has_snapshots, true},
+      {"SnapshotDeleteInTurn", remove_in_turn, has_snapshots, true},
+      {"SnapshotRename", rename, has_snapshots, true},
+  };
+}
+
+std::vector<Letter> make_alphabet() {
+  std::vector<Letter> letters = requests();
+  for (const auto& more : {openings(), snapshot_operations()}) {
+    letters.insert(letters.end(), more.begin(), more.end());
+  }
+  return letters;
 }
 
 }  // namespace
@@ -157,7 +214,11 @@ void prepare_for_sequences(Session& session) {
   const std::uint64_t cluster = session.cluster();
   const bool can_snapshot = session.geometry().can_snapshot();
   session.write(0, 2 * cluster);
-  session.write_compressed(4);
+  if (session.geometry().can_compress()) {
+    session.write_compressed(4);
+  } else {
+    session.write(session.at(4), cluster);
+  }
   if (can_snapshot) {
     session.create_snapshot("first");
   }
@@ -179,7 +240,7 @@ Scenario scenario_of(const Sequence& sequence, const GeometryCase& geometry) {
       session.begin_step();
       alphabet()[letter].act(session);
       if (session.failure()) {
-        return;
+        break;
       }
     }
     end_live(session);
@@ -193,7 +254,7 @@ Scenario scenario_of(const Sequence& sequence, const GeometryCase& geometry) {
 
 SequenceOrder::SequenceOrder(const GeometryCase& geometry, std::uint64_t seed) {
   for (std::size_t i = 0; i < alphabet().size(); ++i) {
-    if (geometry.can_snapshot() || !alphabet()[i].needs_snapshots) {
+    if (alphabet()[i].fits == nullptr || alphabet()[i].fits(geometry)) {
       letters_.push_back(i);
     }
   }

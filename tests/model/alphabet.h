@@ -14,8 +14,8 @@ namespace varve::model {
 struct Letter {
   const char* name = nullptr;
   void (*act)(Session& session) = nullptr;
-  bool needs_snapshots = false;  // Does nothing where the geometry has none.
-  bool is_control = false;       // A version 2 image may show wrong COPIED flags afterwards.
+  bool (*fits)(const GeometryCase& geometry) = nullptr;  // Null: every geometry.
+  bool is_control = false;  // A version 2 image may show wrong COPIED flags afterwards.
 };
 
 [[nodiscard]] const std::vector<Letter>& alphabet();

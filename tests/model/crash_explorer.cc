@@ -1,6 +1,10 @@
 #include "model/crash_explorer.h"
 
 #include <algorithm>
+#include <array>
+
+#include "base/try.h"
+#include "sim/blocking.h"
 
 namespace varve::model {
 
@@ -68,15 +72,15 @@ Exploration CrashExplorer::explore(const sim::CrashDisk& disk, const Guest& gues
   Run run(disk, guest, limits);
   run.result.events = disk.events().size();
   run.result.after.resize(disk.events().size());
-  sim::SectorImage content(disk.start(), &identify_sector);
+  sim::CrashContent content(disk, &identify_sector);
   run.result.visited = sim::for_each_crash_state(
-      disk, limits.cuts, content, [&](const sim::CrashState& state, sim::SectorImage& image) {
-        return visit(run, state, image);
+      disk, limits.cuts, content, [&](const sim::CrashState& state, sim::CrashContent& files) {
+        return visit(run, state, files);
       });
   return std::move(run.result);
 }
 
-bool CrashExplorer::visit(Run& run, const sim::CrashState& state, sim::SectorImage& content) {
+bool CrashExplorer::visit(Run& run, const sim::CrashState& state, sim::CrashContent& content) {
   if (!run.is_second) {
     run.moment = state.moment;
     if (run.moment != run.expected_at) {
@@ -88,11 +92,12 @@ bool CrashExplorer::visit(Run& run, const sim::CrashState& state, sim::SectorIma
   if (!run.is_second) {
     run.count_choice();
   }
-  if (!run.seen.insert(content.hash() ^ sim::Random::mix(run.expected.number))) {
+  const std::uint64_t hash = content.hash();
+  if (!run.seen.insert(hash ^ sim::Random::mix(run.expected.number))) {
     return true;
   }
   ++run.result.judged;
-  run.result.distinct += contents_.insert(content.hash()) ? 1 : 0;
+  run.result.distinct += contents_.insert(hash) ? 1 : 0;
   run.result.second += run.is_second ? 1 : 0;
   StateJudge::Found found;
   auto verdict =
@@ -103,7 +108,7 @@ bool CrashExplorer::visit(Run& run, const sim::CrashState& state, sim::SectorIma
       run.limits.library_one_in <= 1 || run.random.below(run.limits.library_one_in) == 0;
   if (!verdict && has_room && is_chosen && metadata_.insert(found.metadata)) {
     ++run.result.library;
-    const sim::SparseBytes file = content.to_sparse();
+    const FilePair files{content.file.to_sparse(), content.second.to_sparse()};
     Examination examination;
     examination.is_judged = true;
     examination.excuse_mismatches = run.limits.excuse_mismatches;
@@ -111,16 +116,16 @@ bool CrashExplorer::visit(Run& run, const sim::CrashState& state, sim::SectorIma
     examination.ask_qemu = run.result.qemu < run.limits.qemu_max && !found.is_dirty &&
                            !found.has_mismatches && run.random.chance(20);
     run.result.qemu += examination.ask_qemu ? 1 : 0;
-    verdict = examine(lab_, run.guest, file, run.moment, examination);
+    verdict = examine(lab_, run.guest, files, run.moment, examination);
     if (!verdict && !run.is_second) {
       const bool settles = found.is_dirty || run.random.chance(5);
       if (settles && run.settled_again < run.limits.settle_again) {
         ++run.settled_again;
-        settle_again(run, file);
+        settle_again(run, files);
       }
       if (run.went_on_again < run.limits.go_on_again && run.random.chance(10)) {
         ++run.went_on_again;
-        go_on_again(run, file, found.leaks);
+        go_on_again(run, files, found.leaks);
       }
     }
   }
@@ -130,13 +135,18 @@ bool CrashExplorer::visit(Run& run, const sim::CrashState& state, sim::SectorIma
   return !run.result.wrong.has_value();
 }
 
+Result<std::unique_ptr<Image>> CrashExplorer::open_on(sim::CrashDisk& disk) {
+  return lab_.open(std::make_unique<sim::CrashStorage>(lab_.engine(), disk),
+                   lab_.open_options(true),
+                   std::make_unique<sim::CrashStorage>(lab_.engine(), disk, 1));
+}
+
 // The power goes again while the library opens what the first cut left. Nothing new happened to the
 // guest, so the same is expected.
-void CrashExplorer::settle_again(Run& run, const sim::SparseBytes& file) {
-  sim::CrashDisk disk(file);
+void CrashExplorer::settle_again(Run& run, const FilePair& files) {
+  sim::CrashDisk disk(files.image, files.data);
   {
-    auto image = lab_.open(std::make_unique<sim::CrashStorage>(lab_.engine(), disk),
-                           lab_.open_options(true));
+    auto image = open_on(disk);
     const Result<void> closed = image ? (*image)->close() : Result<void>(image.error());
     if (!closed) {
       run.result.wrong = "opened and closed: " + describe(closed.error());
@@ -144,11 +154,11 @@ void CrashExplorer::settle_again(Run& run, const sim::SparseBytes& file) {
     }
   }
   run.is_second = true;
-  sim::SectorImage content(file, &identify_sector);
+  sim::CrashContent content(disk, &identify_sector);
   run.result.visited += sim::for_each_crash_state(
       disk, run.limits.second_cuts, content,
-      [&](const sim::CrashState& state, sim::SectorImage& image) {
-        if (!visit(run, state, image)) {
+      [&](const sim::CrashState& state, sim::CrashContent& left) {
+        if (!visit(run, state, left)) {
           *run.result.wrong += "and in settling:" + describe_changes(disk, state.moment);
         }
         return !run.result.wrong.has_value();
@@ -157,10 +167,9 @@ void CrashExplorer::settle_again(Run& run, const sim::SparseBytes& file) {
 }
 
 // The guest goes on after the first cut, and the power goes again.
-void CrashExplorer::go_on_again(Run& run, const sim::SparseBytes& file, std::uint64_t leaks) {
-  sim::CrashDisk disk(file);
-  auto image =
-      lab_.open(std::make_unique<sim::CrashStorage>(lab_.engine(), disk), lab_.open_options(true));
+void CrashExplorer::go_on_again(Run& run, const FilePair& files, std::uint64_t leaks) {
+  sim::CrashDisk disk(files.image, files.data);
+  auto image = open_on(disk);
   Version seen;
   auto verdict = image ? run.guest.judge(view_of(**image), run.moment, &seen)
                        : std::optional("open: " + describe(image.error()));
@@ -195,38 +204,62 @@ void CrashExplorer::go_on_again(Run& run, const sim::SparseBytes& file, std::uin
 CrashRun::CrashRun(Lab& lab, const Scenario& scenario, const Prepared& prepared)
     : lab_(lab),
       scenario_(scenario),
-      disk_(prepared.file),
+      disk_(prepared.files.image, prepared.files.data),
       guest_(
           lab.rules(), prepared.version, [this] { return disk_.mark(); }, prepared.next_stamp) {}
 
-std::unique_ptr<Storage> CrashRun::make_storage(sim::FaultPlan* plan) {
+Result<std::unique_ptr<Image>> CrashRun::open(sim::FaultPlan* plan, DiscardMode discard) {
   std::unique_ptr<Storage> storage = std::make_unique<OrderStorage>(
       std::make_unique<sim::CrashStorage>(lab_.engine(), disk_), disk_.content(), order_);
+  std::unique_ptr<Storage> data = std::make_unique<sim::CrashStorage>(lab_.engine(), disk_, 1);
   if (plan != nullptr) {
     storage = std::make_unique<sim::FaultyStorage>(std::move(storage), *plan);
+    data = std::make_unique<sim::FaultyStorage>(std::move(data), *plan);
   }
-  return storage;
+  return lab_.open(std::move(storage), lab_.open_options(true, discard), std::move(data));
+}
+
+Result<void> CrashRun::switch_lazy() {
+  constexpr std::uint64_t kCompatibleFeatures = 80;
+  sim::CrashStorage storage(lab_.engine(), disk_);
+  std::array<std::byte, 8> features{};
+  VARVE_TRY(sim::blocking_read(storage, kCompatibleFeatures, features, IoTag::header));
+  features.back() ^= std::byte{1};
+  VARVE_TRY(sim::blocking_write(storage, kCompatibleFeatures, features, IoTag::header));
+  return sim::blocking_flush(storage);
 }
 
 std::optional<std::string> CrashRun::run(sim::FaultPlan* plan, bool is_read_back) {
-  auto image = lab_.open(make_storage(plan), lab_.open_options(true, scenario_.discard));
+  auto image = open(plan, scenario_.discard);
   if (!image) {
     return "open: " + describe(image.error());
   }
   Session session(**image, guest_, lab_.geometry());
   session.watch_steps([this] { steps_.push_back(disk_.mark()); });
-  session.allow_reopening([&](DiscardMode discard) -> Result<Image*> {
+  Session::Host host;
+  host.reopen = [&](const Session::Host::Opening& opening) -> Result<Image*> {
     image->reset();
-    image = lab_.open(make_storage(plan), lab_.open_options(true, discard));
+    if (opening.forgets_abandoned) {
+      disk_.forget_abandoned();
+    }
+    if (opening.switches_lazy) {
+      VARVE_TRY(switch_lazy());
+    }
+    image = open(plan, opening.discard);
     if (!image) {
       return image.error();
     }
     return image->get();
-  });
+  };
+  host.fail_next_flush = [this] { disk_.fail_next_flush(); };
+  session.allow(std::move(host));
   scenario_.act(session);
   was_killed_ = session.was_killed();
   if (session.failure()) {
     return "act: " + describe(*session.failure());
+  }
+  if (!session.verdict().empty()) {
+    return session.verdict();
   }
   auto verdict = is_read_back ? guest_.judge_now(view_of(**image)) : std::nullopt;
   if (verdict) {

@@ -73,9 +73,10 @@ class CrashExplorer {
 
  private:
   struct Run;
-  [[nodiscard]] bool visit(Run& run, const sim::CrashState& state, sim::SectorImage& content);
-  void settle_again(Run& run, const sim::SparseBytes& file);
-  void go_on_again(Run& run, const sim::SparseBytes& file, std::uint64_t leaks);
+  [[nodiscard]] bool visit(Run& run, const sim::CrashState& state, sim::CrashContent& content);
+  [[nodiscard]] Result<std::unique_ptr<Image>> open_on(sim::CrashDisk& disk);
+  void settle_again(Run& run, const FilePair& files);
+  void go_on_again(Run& run, const FilePair& files, std::uint64_t leaks);
 
   Lab& lab_;
   StateJudge judge_;
@@ -105,7 +106,9 @@ class CrashRun {
   [[nodiscard]] const std::string& order_violation() const noexcept { return order_.violation; }
 
  private:
-  [[nodiscard]] std::unique_ptr<Storage> make_storage(sim::FaultPlan* plan);
+  [[nodiscard]] Result<std::unique_ptr<Image>> open(sim::FaultPlan* plan, DiscardMode discard);
+  // Does what `qemu-img amend -o lazy_refcounts` does, in place of the verb the library lacks.
+  [[nodiscard]] Result<void> switch_lazy();
 
   Lab& lab_;
   const Scenario& scenario_;

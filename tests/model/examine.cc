@@ -17,9 +17,9 @@ Verdict prefixed(const char* prefix, const Verdict& verdict) {
 
 class Examiner {
  public:
-  Examiner(Lab& lab, const Guest& guest, const sim::SparseBytes& file, sim::Moment moment,
+  Examiner(Lab& lab, const Guest& guest, const FilePair& files, sim::Moment moment,
            const Examination& examination)
-      : lab_(lab), guest_(guest), file_(file), moment_(moment), examination_(examination) {}
+      : lab_(lab), guest_(guest), files_(files), moment_(moment), examination_(examination) {}
 
   Verdict run() {
     const bool is_new = !examination_.is_judged || examination_.ask_qemu;
@@ -35,7 +35,7 @@ class Examiner {
  private:
   Verdict look_at_bytes() {
     std::string why;
-    const auto image = lab_.reference(file_, why);
+    const auto image = lab_.reference(files_, why);
     if (!image) {
       return why;
     }
@@ -50,24 +50,27 @@ class Examiner {
     if (image->has_trusted_bitmap() && !guest_.is_untouched(seen)) {
       return "the disk changed under a bitmap that is not marked in use";
     }
-    return examination_.ask_qemu && !image->is_dirty() && !excuse ? ask_qemu(file_) : std::nullopt;
+    return examination_.ask_qemu && !image->is_dirty() && !excuse
+               ? ask_qemu(files_.image, files_.data)
+               : std::nullopt;
   }
 
-  Verdict ask_qemu(const sim::SparseBytes& bytes) {
+  Verdict ask_qemu(const sim::SparseBytes& bytes, const sim::SparseBytes& data) {
     if (!has_program("qemu-img")) {
       return programs_are_required() ? Verdict("qemu-img is required") : std::nullopt;
     }
     TemporaryFolder folder;
     const std::string path = folder.file("image.qcow2");
-    const bool saved = bytes.save(path) && lab_.backing().content.save(folder.file(kBackingName));
-    return saved ? qemu_check(path) : Verdict("the image cannot be saved");
+    const bool saved = bytes.save(path) && lab_.backing().content.save(folder.file(kBackingName)) &&
+                       data.save(folder.file(kDataFileName));
+    const std::string data_file = lab_.geometry().has_data_file() ? folder.file(kDataFileName) : "";
+    return saved ? qemu_check(path, false, data_file) : Verdict("the image cannot be saved");
   }
 
   Verdict look_read_only() {
-    sim::SimDisk disk;
-    disk.content = sim::SparseBytes(&file_);
-    disk.capabilities.read_only = true;
-    auto image = lab_.open_disk(disk, lab_.open_options(false));
+    DiskPair disks(files_);
+    disks.image.capabilities.read_only = disks.data.capabilities.read_only = true;
+    auto image = lab_.open_disks(disks, lab_.open_options(false));
     if (!image) {
       return "refused: " + describe(image.error());
     }
@@ -79,9 +82,8 @@ class Examiner {
   }
 
   Verdict use() {
-    sim::SimDisk disk;
-    disk.content = sim::SparseBytes(&file_);
-    auto image = lab_.open_disk(disk, lab_.open_options(true));
+    DiskPair disks(files_);
+    auto image = lab_.open_disks(disks, lab_.open_options(true));
     if (!image) {
       return "refused: " + describe(image.error());
     }
@@ -106,12 +108,12 @@ class Examiner {
       return "close: " + describe(closed.error());
     }
     image->reset();
-    return prefixed("afterwards", look_after(disk.content, next));
+    return prefixed("afterwards", look_after(disks, next));
   }
 
-  Verdict look_after(const sim::SparseBytes& content, const Guest& next) {
+  Verdict look_after(const DiskPair& disks, const Guest& next) {
     std::string why;
-    const auto image = lab_.reference(content, why);
+    const auto image = lab_.reference(disks.image.content, disks.data.content, why);
     if (!image) {
       return why;
     }
@@ -124,13 +126,14 @@ class Examiner {
     if (Verdict verdict = next.judge_now(view_of(*image))) {
       return verdict;
     }
-    return examination_.ask_qemu && !examination_.excuse_mismatches ? ask_qemu(content)
-                                                                    : std::nullopt;
+    return examination_.ask_qemu && !examination_.excuse_mismatches
+               ? ask_qemu(disks.image.content, disks.data.content)
+               : std::nullopt;
   }
 
   Lab& lab_;
   const Guest& guest_;
-  const sim::SparseBytes& file_;
+  const FilePair& files_;
   sim::Moment moment_;
   const Examination& examination_;
 };
@@ -151,7 +154,8 @@ std::optional<std::string> go_on_using(Image& image, Guest& guest, bool may_appl
   for (std::uint64_t at = 0; at < guest.size() && result; at += stride) {
     good(guest.write(image, at, std::min(part, guest.size() - at)));
   }
-  if (result && image.facts().refcount_bits > 1) {
+  const ImageFacts facts = image.facts();
+  if (result && facts.refcount_bits > 1 && facts.data_file_name.empty()) {
     const std::size_t mine = guest.now().snapshots.size();
     good(guest.create_snapshot(image, "went on"));
     good(guest.write(image, 0, std::min(2 * cluster, guest.size())));
@@ -178,9 +182,9 @@ std::optional<std::string> go_on_using(Image& image, Guest& guest, bool may_appl
   return std::nullopt;
 }
 
-std::optional<std::string> examine(Lab& lab, const Guest& guest, const sim::SparseBytes& file,
+std::optional<std::string> examine(Lab& lab, const Guest& guest, const FilePair& files,
                                    sim::Moment moment, const Examination& examination) {
-  return Examiner(lab, guest, file, moment, examination).run();
+  return Examiner(lab, guest, files, moment, examination).run();
 }
 
 }  // namespace varve::model

@@ -63,9 +63,8 @@ class Exhaustive : public testing::TestWithParam<Start> {
 
   // Runs one sequence from the prepared start. False when a letter did not fit.
   bool run(const std::vector<std::size_t>& word) {
-    sim::SimDisk disk;
-    disk.content = sim::SparseBytes(&prepared_->file);
-    auto image = lab_.open_disk(disk, lab_.open_options(true));
+    DiskPair disk(prepared_->files);
+    auto image = lab_.open_disks(disk, lab_.open_options(true));
     EXPECT_TRUE(image.has_value()) << describe(image.error());
     if (!image) {
       return true;
@@ -88,12 +87,12 @@ class Exhaustive : public testing::TestWithParam<Start> {
   }
 
  private:
-  bool play(const Letter& letter, sim::SimDisk& disk, std::unique_ptr<Image>& image, Guest& guest) {
+  bool play(const Letter& letter, DiskPair& disk, std::unique_ptr<Image>& image, Guest& guest) {
     if (letter.act == nullptr) {
       if (!close(disk, image, guest)) {
         return false;
       }
-      auto opened = lab_.open_disk(disk, lab_.open_options(true));
+      auto opened = lab_.open_disks(disk, lab_.open_options(true));
       EXPECT_TRUE(opened.has_value()) << describe(opened.error());
       if (!opened) {
         return false;
@@ -115,12 +114,12 @@ class Exhaustive : public testing::TestWithParam<Start> {
     EXPECT_EQ(guest.violation(), "");
   }
 
-  bool close(sim::SimDisk& disk, std::unique_ptr<Image>& image, Guest& guest) {
+  bool close(DiskPair& disk, std::unique_ptr<Image>& image, Guest& guest) {
     const Result<void> closed = guest.close(*image);
     EXPECT_TRUE(closed) << describe(closed.error());
     image.reset();
     std::string why;
-    const auto reference = lab_.reference(disk.content, why);
+    const auto reference = lab_.reference(disk.image.content, disk.data.content, why);
     EXPECT_TRUE(reference) << why;
     if (reference) {
       const auto checked = check_bytes(*reference, false, true);

@@ -3,15 +3,17 @@
 // goes on or says that it is poisoned, no ordering rule is broken, and the file is whole
 // afterwards.
 //
-// Threads: the engine's.
+// What it held while it went on (clusters, turns, snapshots) is given back. Threads: the engine's.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <unordered_set>
 
 #include "model/order_storage.h"
+#include "model/qemu_img.h"
 #include "model/scenarios.h"
 #include "model/state_judge.h"
 #include "sim/allocation_faults.h"
@@ -23,6 +25,7 @@ class FaultRun {
  public:
   struct Counts {
     std::uint64_t requests = 0;     // The storage saw, from open to the end of the act.
+    std::uint64_t flushes = 0;      // Of these.
     std::uint64_t allocations = 0;  // The library made, from open to the end of the act.
     std::uint64_t hits = 0;         // Requests and allocations that failed.
   };
@@ -37,8 +40,18 @@ class FaultRun {
   // False, and `why` (empty: a program needed is missing), when there is nothing to run.
   [[nodiscard]] bool prepare(std::string& why);
 
-  // Whether the image refused to go on after the last run's fault.
+  // From now on the image stands in real files of that folder, which outlives this.
+  void use_files(const TemporaryFolder& folder) noexcept { folder_ = &folder; }
+
+  // Called when the act is over and the faults are lifted.
+  void when_over(std::function<void()> over) { over_ = std::move(over); }
+
+  // Whether the image refused to go on after the last run's fault, if it was open at all.
   [[nodiscard]] bool was_poisoned() const noexcept { return was_poisoned_; }
+  [[nodiscard]] bool was_open() const noexcept { return was_open_; }
+  [[nodiscard]] bool was_reopened() const noexcept { return was_reopened_; }
+  // Whether anything failed that the guest asked for.
+  [[nodiscard]] bool was_refused() const noexcept { return was_refused_; }
 
   // One run: what was wrong, or nothing.
   [[nodiscard]] std::optional<std::string> run(sim::FaultPlan& plan,
@@ -46,11 +59,15 @@ class FaultRun {
 
  private:
   using Verdict = std::optional<std::string>;
-  [[nodiscard]] Verdict act(sim::FaultPlan& plan, sim::SimDisk& disk, Guest& guest,
+  [[nodiscard]] Verdict act(sim::FaultPlan& plan, DiskPair& disks, Guest& guest,
                             const AllocationFault& allocation, Counts& counts);
+  [[nodiscard]] Result<std::unique_ptr<Image>> open(sim::FaultPlan& plan, DiskPair& disks,
+                                                    DiscardMode discard, OrderRecord& order);
+  [[nodiscard]] Result<std::unique_ptr<Storage>> open_storage(sim::SimDisk& disk, const char* name);
+  void switch_lazy(DiskPair& disks) const;
   [[nodiscard]] static Verdict unclear(const Error& error, const sim::FaultPlan& plan);
   [[nodiscard]] Verdict use_again(Image& image, Guest& guest);
-  [[nodiscard]] Verdict judge(const sim::SparseBytes& file, const Guest& guest, sim::Moment moment);
+  [[nodiscard]] Verdict judge(const FilePair& files, const Guest& guest, sim::Moment moment);
 
   const ScenarioCase& parameter_;
   Lab lab_;
@@ -59,6 +76,11 @@ class FaultRun {
   std::unordered_set<std::uint64_t> metadata_;  // Arrangements the library has seen afterwards.
   std::uint64_t qemu_ = 0;
   bool was_poisoned_ = false;
+  bool was_open_ = false;
+  bool was_reopened_ = false;
+  std::function<void()> over_;
+  bool was_refused_ = false;
+  const TemporaryFolder* folder_ = nullptr;
 };
 
 }  // namespace varve::model

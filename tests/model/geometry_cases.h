@@ -18,13 +18,18 @@ struct GeometryCase {
   bool tiny_caches = true;          // Two tables and two refcount blocks; else the defaults.
 
   [[nodiscard]] std::uint64_t cluster_bytes() const noexcept { return create.cluster_bytes; }
-  [[nodiscard]] bool can_snapshot() const noexcept { return create.refcount_bits > 1; }
+  [[nodiscard]] bool has_data_file() const noexcept { return !create.data_file_name.empty(); }
+  [[nodiscard]] bool can_snapshot() const noexcept {
+    return create.refcount_bits > 1 && !has_data_file();
+  }
+  [[nodiscard]] bool can_compress() const noexcept { return !has_data_file(); }
 };
 inline std::ostream& operator<<(std::ostream& stream, const GeometryCase& geometry) {
   return stream << geometry.name;
 }
 
 inline const char* const kBackingName = "backing.raw";
+inline const char* const kDataFileName = "data.raw";
 
 inline GeometryCase make_geometry(std::string name, std::uint32_t cluster_bytes,
                                   std::uint64_t size_bytes) {
@@ -39,6 +44,12 @@ inline GeometryCase with_backing(GeometryCase geometry, std::uint64_t backing_by
   geometry.backing_bytes = backing_bytes;
   geometry.create.backing_name = kBackingName;
   geometry.create.backing_format = "raw";
+  return geometry;
+}
+
+inline GeometryCase with_data_file(GeometryCase geometry, bool is_raw) {
+  geometry.create.data_file_name = kDataFileName;
+  geometry.create.data_file_raw = is_raw;
   return geometry;
 }
 
@@ -66,6 +77,10 @@ inline std::vector<GeometryCase> geometry_cases() {
   cases.push_back(
       with_backing(make_geometry("C16kExtendedBacking", 16 * kKilo, 96 * kKilo), 70 * kKilo + 512));
   cases.back().create.extended_l2 = true;
+  cases.push_back(with_data_file(
+      with_backing(make_geometry("C512DataFile", 512, 40 * kKilo + 512), 30 * kKilo + 512), false));
+  cases.push_back(
+      with_data_file(make_geometry("C4kDataFileRaw", 4 * kKilo, 64 * kKilo + 1536), true));
   cases.push_back(make_geometry("C64k", 64 * kKilo, 256 * kKilo + 512));
   return cases;
 }

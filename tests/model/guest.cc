@@ -109,6 +109,57 @@ Result<void> Guest::write(Image& image, std::uint64_t offset, std::uint64_t leng
       [&] { return image.write(offset, bytes); });
 }
 
+Result<void> Guest::write_two_and_flush(Image& image, std::uint64_t first, std::uint64_t second) {
+  const Stamp stamp = next_stamp_++;
+  struct Part {
+    std::array<std::byte, kSectorBytes> bytes{};
+    IoVector vector;
+    BlockRequest request;
+    std::optional<Result<void>> result;
+  };
+  std::array<Part, 3> parts;
+  for (const std::size_t i : {0u, 1u, 2u}) {
+    Part& part = parts.at(i);
+    part.request.operation = i == 1 ? BlockOperation::flush : BlockOperation::write;
+    part.request.owner = &part;
+    part.request.complete = [](BlockRequest& request, const Result<void>& result) {
+      static_cast<Part*>(request.owner)->result.emplace(result);
+    };
+    if (i != 1) {
+      part.request.offset = i == 0 ? first : second;
+      fill_stamp(part.bytes, stamp, part.request.offset);
+      part.vector = {part.bytes.data(), part.bytes.size()};
+      part.request.vectors = &part.vector;
+      part.request.vector_count = 1;
+      part.request.length = kSectorBytes;
+    }
+  }
+  const std::size_t before = versions_.size() - 1;
+  const Result<void> written = change(
+      2 * rules_.cluster_bytes,
+      [=, this](Version& version) {
+        set_range(version, first, kSectorBytes, StampSet(stamp));
+        set_range(version, second, kSectorBytes, StampSet(stamp));
+      },
+      [&]() -> Result<void> {
+        for (Part& part : parts) {
+          image.submit(part.request);
+        }
+        while (!parts[0].result || !parts[1].result || !parts[2].result) {
+          image.engine().wait();
+        }
+        return *parts[0].result ? *parts[2].result : *parts[0].result;
+      });
+  if (*parts[1].result) {
+    // It promises what was there before it.
+    Floor floor = floors_.back();
+    floor.from = clock_();
+    floor.disk = std::max(floor.disk, before);
+    floors_.push_back(floor);
+  }
+  return written ? *parts[1].result : written;
+}
+
 Result<void> Guest::write_compressed(Image& image, std::uint64_t cluster) {
   const Stamp stamp = next_stamp_++;
   const std::uint64_t offset = cluster * rules_.cluster_bytes;
@@ -151,6 +202,18 @@ Result<void> Guest::flush(Image& image) {
     promise(true, false, false);
   }
   return result;
+}
+
+std::optional<std::string> Guest::look_again(Image& image) {
+  Version seen = now();
+  const sim::Moment moment = clock_();
+  auto verdict = judge(view_of(image), moment, &seen);
+  if (!verdict) {
+    seen.begun = moment;
+    seen.switches_disk = false;
+    versions_.push_back(std::move(seen));
+  }
+  return verdict;
 }
 
 Result<void> Guest::close(Image& image) {
@@ -260,18 +323,35 @@ Result<void> Guest::apply_snapshot(Image& image, std::size_t index) {
   return result;
 }
 
-Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
-  const Version before = now();
+Result<void> Guest::remove(Image& image, std::size_t index,
+                           const std::function<Result<void>()>& call) {
+  const std::vector<SnapshotState> before = now().snapshots;
   Version& version = begin_control();
   version.snapshots.erase(version.snapshots.begin() + static_cast<std::ptrdiff_t>(index));
-  const Result<void> result =
-      sim::within_window([&] { return varve::delete_snapshot(image, index); });
+  const Result<void> result = sim::within_window(call);
   if (result) {
     promise(false, true, false);
   } else {
-    reconcile_list(image, before);
+    // The disk may be another one by now: an apply went first.
+    Version undone = now();
+    undone.snapshots = before;
+    undone.switches_disk = false;
+    reconcile_list(image, undone);
   }
   return result;
+}
+
+Result<void> Guest::delete_snapshot(Image& image, std::size_t index) {
+  return remove(image, index, [&] { return varve::delete_snapshot(image, index); });
+}
+
+Result<void> Guest::delete_snapshot_in_turn(Image& image, std::size_t index) {
+  return remove(image, index, [&]() -> Result<void> {
+    OperationOptions options;
+    options.wait_for_turn = true;
+    auto operation = varve::start_delete(image, index, options);
+    return operation ? (*operation)->wait() : operation.error();
+  });
 }
 
 Result<void> Guest::rename_snapshot(Image& image, std::size_t index, const std::string& name) {

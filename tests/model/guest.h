@@ -106,6 +106,8 @@ class Guest {
   Result<void> discard(Image& image, std::uint64_t offset, std::uint64_t length);
   Result<void> write_compressed(Image& image, std::uint64_t cluster);
   Result<void> flush(Image& image);
+  // Two writes of a sector each and, between them, a flush, all in flight at once.
+  Result<void> write_two_and_flush(Image& image, std::uint64_t first, std::uint64_t second);
   Result<void> grow(Image& image, std::uint64_t new_size);
   Result<void> create_snapshot(Image& image, const std::string& name);
   // With a machine state of so many bytes, in whole sectors.
@@ -113,6 +115,8 @@ class Guest {
                                     std::uint64_t state_bytes);
   Result<void> apply_snapshot(Image& image, std::size_t index);
   Result<void> delete_snapshot(Image& image, std::size_t index);
+  // The same behind an operation that works still.
+  Result<void> delete_snapshot_in_turn(Image& image, std::size_t index);
   Result<void> rename_snapshot(Image& image, std::size_t index, const std::string& name);
   // Snapshot operations beside requests, one at a time (guest_live.cc); requests run them on. A
   // creation is frozen when the call returns and stands until it is published.
@@ -124,6 +128,9 @@ class Guest {
   [[nodiscard]] bool is_live() const noexcept { return live_.has_value(); }
   // Runs what is under way to its end. An operation that was cancelled is no failure.
   Result<void> finish_operation(Image& image);
+  // The image was opened again after what it had failed to flush may have gone: what it shows is
+  // what the guest goes on from. What is wrong with it, or nothing.
+  [[nodiscard]] std::optional<std::string> look_again(Image& image);
   // A successful close makes everything durable, as a flush does.
   Result<void> close(Image& image);
 
@@ -179,6 +186,7 @@ class Guest {
   Version& begin(std::uint64_t length);
   Version& begin_control();
   Result<void> create(Image& image, const SnapshotState& snapshot, StateWriter* state);
+  Result<void> remove(Image& image, std::size_t index, const std::function<Result<void>()>& call);
   [[nodiscard]] std::pair<Floor, std::size_t> range_at(sim::Moment moment) const;
   Result<void> finish(const Result<void>& result, bool control);
   void promise(bool disk, bool list, bool size);

@@ -108,7 +108,9 @@ Result<void> Guest::finish_operation(Image& image) {
   const LiveOperation done = std::move(*live_);
   live_.reset();
   if (result) {
-    promise(false, true, done.kind == LiveOperation::Kind::apply);
+    // An apply changes no list: what another operation behind it does to it is not promised here.
+    const bool is_apply = done.kind == LiveOperation::Kind::apply;
+    promise(false, !is_apply, is_apply);
     if (done.kind != LiveOperation::Kind::remove) {
       floors_.back().disk = std::max(floors_.back().disk, done.fixed_at);
     }

@@ -56,10 +56,32 @@ OpenOptions Lab::open_options(bool writable, DiscardMode discard) noexcept {
 Result<std::unique_ptr<Storage>> Lab::open(Engine& engine, const std::string& name,
                                            const FileOptions& options) {
   const sim::AllocationPause pause;
+  if (name.ends_with(kDataFileName) && data_file_ != nullptr) {
+    return std::move(data_file_);
+  }
   if (options.writable || !name.ends_with(kBackingName)) {
-    return failure(ErrorCode::not_found, "the lab has one file, to be read: the backing file");
+    return failure(ErrorCode::not_found, "the lab has no such file, or none to be written");
   }
   return std::unique_ptr<Storage>(std::make_unique<sim::SimStorage>(engine, backing_));
+}
+
+Result<std::unique_ptr<Image>> Lab::open(std::unique_ptr<Storage> storage,
+                                         const OpenOptions& options,
+                                         std::unique_ptr<Storage> data) {
+  data_file_ = geometry_.has_data_file() ? std::move(data) : nullptr;
+  auto image = Image::open(std::move(storage), "/lab", options);
+  data_file_.reset();
+  return image;
+}
+
+std::optional<ReferenceQcow2> Lab::reference(const sim::SparseBytes& file,
+                                             const sim::SparseBytes& data, std::string& why) const {
+  auto image = reference(file, why);
+  if (image && geometry_.has_data_file()) {
+    image->set_data_file(
+        [&data](std::uint64_t offset, Bytes target) { data.read(offset, target); });
+  }
+  return image;
 }
 
 std::optional<ReferenceQcow2> Lab::reference(const sim::SparseBytes& file, std::string& why) const {
@@ -93,7 +115,8 @@ Guest::View view_of(const ReferenceQcow2& image) {
   return view;
 }
 
-bool plant_canaries(sim::SparseBytes& file, std::uint64_t more, std::string& why) {
+bool plant_canaries(FilePair& files, std::uint64_t more, std::string& why) {
+  sim::SparseBytes& file = files.image;
   const auto image = ReferenceQcow2::open(file, why);
   if (!image) {
     return false;
@@ -105,6 +128,14 @@ bool plant_canaries(sim::SparseBytes& file, std::uint64_t more, std::string& why
     if (image->refcount(cluster) == 0) {
       fill_stamp(bytes, Lab::kCanaryStamp, cluster * cluster_bytes);
       file.write(cluster * cluster_bytes, bytes);
+    }
+  }
+  for (std::uint64_t at = 0;
+       at < image->virtual_size() && image->has_data_file() && !image->is_data_file_raw();
+       at += cluster_bytes) {
+    if (image->source_at(at).kind != ReferenceQcow2::Source::Kind::data_file) {
+      fill_stamp(bytes, Lab::kCanaryStamp, at);
+      files.data.write(at, bytes);
     }
   }
   return true;

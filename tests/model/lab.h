@@ -23,6 +23,24 @@ namespace varve::model {
 // An engine that needs nothing of the kernel.
 [[nodiscard]] std::unique_ptr<Engine> make_test_engine();
 
+// The file of an image, and its data file where it has one.
+struct FilePair {
+  sim::SparseBytes image;
+  sim::SparseBytes data;
+};
+
+// The same as disks.
+struct DiskPair {
+  DiskPair() = default;
+  // Overlays: `files` outlives them.
+  explicit DiskPair(const FilePair& files) {
+    image.content = sim::SparseBytes(&files.image);
+    data.content = sim::SparseBytes(&files.data);
+  }
+  sim::SimDisk image;
+  sim::SimDisk data;
+};
+
 class Lab : private FileOpener {
  public:
   explicit Lab(const GeometryCase& geometry);
@@ -40,21 +58,30 @@ class Lab : private FileOpener {
 
   [[nodiscard]] OpenOptions open_options(bool writable,
                                          DiscardMode discard = DiscardMode::ignore) noexcept;
-  // Makes the image anew in `storage`.
-  Result<void> create(Storage& storage) {
-    return create_image_in(storage, nullptr, geometry_.create);
+  // Makes the image anew in `storage`; `data` where the geometry has a data file.
+  Result<void> create(Storage& storage, Storage* data = nullptr) {
+    return create_image_in(storage, geometry_.has_data_file() ? data : nullptr, geometry_.create);
   }
+  // `data` is the data file, where the geometry has one.
   [[nodiscard]] Result<std::unique_ptr<Image>> open(std::unique_ptr<Storage> storage,
-                                                    const OpenOptions& options) {
-    return Image::open(std::move(storage), "/lab", options);
-  }
-  [[nodiscard]] Result<std::unique_ptr<Image>> open_disk(sim::SimDisk& disk,
-                                                         const OpenOptions& options) {
-    return open(std::make_unique<sim::SimStorage>(engine(), disk), options);
+                                                    const OpenOptions& options,
+                                                    std::unique_ptr<Storage> data = nullptr);
+  [[nodiscard]] Result<std::unique_ptr<Image>> open_disks(DiskPair& disks,
+                                                          const OpenOptions& options) {
+    return open(std::make_unique<sim::SimStorage>(engine(), disks.image), options,
+                std::make_unique<sim::SimStorage>(engine(), disks.data));
   }
 
-  // The reference's reading of the same bytes, backing file included.
+  // The reference's reading of the same bytes, backing file and data file included.
   [[nodiscard]] std::optional<ReferenceQcow2> reference(const sim::SparseBytes& file,
+                                                        std::string& why) const;
+  [[nodiscard]] std::optional<ReferenceQcow2> reference(const FilePair& files,
+                                                        std::string& why) const {
+    return reference(files.image, files.data, why);
+  }
+  // `data` outlives the reference.
+  [[nodiscard]] std::optional<ReferenceQcow2> reference(const sim::SparseBytes& file,
+                                                        const sim::SparseBytes& data,
                                                         std::string& why) const;
 
  private:
@@ -64,13 +91,15 @@ class Lab : private FileOpener {
   GeometryCase geometry_;
   std::unique_ptr<Engine> engine_;
   sim::SimDisk backing_;
+  std::unique_ptr<Storage> data_file_;  // For the image that is being opened.
 };
 
 [[nodiscard]] Guest::View view_of(const ReferenceQcow2& image);
 
 // Fills the free clusters of a closed image with the canary, and adds `more` such clusters at its
-// end. False, and `why`, when the image makes no sense.
-[[nodiscard]] bool plant_canaries(sim::SparseBytes& file, std::uint64_t more, std::string& why);
+// end; of a data file that is not raw, what no entry shows. False, and `why`, when the image makes
+// no sense.
+[[nodiscard]] bool plant_canaries(FilePair& files, std::uint64_t more, std::string& why);
 
 // What an examination does beyond the necessary.
 struct Examination {
@@ -81,11 +110,11 @@ struct Examination {
   bool is_judged = false;          // The reference has judged the bytes already.
 };
 
-// Examines the image in `file`, as a power cut at `moment` of what `guest` did left it: both
+// Examines the image in `files`, as a power cut at `moment` of what `guest` did left it: both
 // opinions on the tables, read-only and writable opening, content, snapshots, and continued use.
 // What is wrong, or nothing.
 [[nodiscard]] std::optional<std::string> examine(Lab& lab, const Guest& guest,
-                                                 const sim::SparseBytes& file, sim::Moment moment,
+                                                 const FilePair& files, sim::Moment moment,
                                                  const Examination& examination);
 
 // Overwrites, takes, applies and deletes snapshots: what a wrong count destroys shows then. What

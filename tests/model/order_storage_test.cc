@@ -29,7 +29,7 @@ class OrderTest : public ::testing::Test {
     if (!prepared) {
       VARVE_NOT_PREPARED(why);
     }
-    disk_.content = std::move(prepared->file);
+    disk_.content = std::move(prepared->files.image);
   }
   // From here on writes are watched.
   void watch() {

@@ -94,8 +94,16 @@ std::optional<sim::SparseBytes> load_file(const std::string& path) {
   return bytes;
 }
 
-std::optional<std::string> qemu_check(const std::string& path, bool leaks_too) {
-  const CommandResult result = run_command({"qemu-img", "check", "-f", "qcow2", path});
+std::optional<std::string> qemu_check(const std::string& path, bool leaks_too,
+                                      const std::string& data_file) {
+  std::vector<std::string> command = {"qemu-img", "check"};
+  if (data_file.empty()) {
+    command.insert(command.end(), {"-f", "qcow2", path});
+  } else {
+    command.insert(command.end(), {"--image-opts", "driver=qcow2,file.filename=" + path +
+                                                       ",data-file.filename=" + data_file});
+  }
+  const CommandResult result = run_command(command);
   constexpr int kLeaksOnly = 3;
   if (result.status == 0 || (result.status == kLeaksOnly && !leaks_too)) {
     return std::nullopt;

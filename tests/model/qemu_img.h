@@ -40,8 +40,8 @@ class TemporaryFolder {
 [[nodiscard]] std::optional<sim::SparseBytes> load_file(const std::string& path);
 
 // What `qemu-img check` says: nothing when it is content (leaks are fine unless `leaks_too`), else
-// its words.
-[[nodiscard]] std::optional<std::string> qemu_check(const std::string& path,
-                                                    bool leaks_too = false);
+// its words. A relative name of a data file QEMU looks for where it runs: `data_file` is its path.
+[[nodiscard]] std::optional<std::string> qemu_check(const std::string& path, bool leaks_too = false,
+                                                    const std::string& data_file = {});
 
 }  // namespace varve::model

@@ -145,13 +145,14 @@ class ReferenceChecker {
         check_copied(raw, entry_name);
       }
       if (((raw & kOffsetBits) >> image_.cluster_bits_) < clusters_) {
-        walk_table(raw & kOffsetBits, active, entry_name);
+        walk_table(raw & kOffsetBits, i * image_.l2_entries() * image_.cluster_bytes_, active,
+                   entry_name);
       }
     }
   }
 
   // `name` is put together only where something is wrong: most images are fine.
-  void walk_table(std::uint64_t table, bool active, const std::string& name) {
+  void walk_table(std::uint64_t table, std::uint64_t guest, bool active, const std::string& name) {
     std::vector<std::byte> room;
     const ConstBytes bytes = image_.bytes_at(table, image_.cluster_bytes_, room);
     constexpr std::size_t kStretch = 512;  // Most of a small disk's table is empty.
@@ -165,12 +166,13 @@ class ReferenceChecker {
       entry.descriptor = load_be<std::uint64_t>(bytes, at);
       entry.bitmap = image_.extended_ ? load_be<std::uint64_t>(bytes, at + 8) : 0;
       if (entry.descriptor != 0 || entry.bitmap != 0) {
-        walk_entry(entry, active, Name{name, i});
+        walk_entry(entry, guest + i * image_.cluster_bytes_, active, Name{name, i});
       }
     }
   }
 
-  void walk_entry(const ReferenceQcow2::Entry& entry, bool active, const Name& name) {
+  void walk_entry(const ReferenceQcow2::Entry& entry, std::uint64_t guest, bool active,
+                  const Name& name) {
     const std::uint64_t raw = entry.descriptor;
     if ((raw & kCompressedBit) != 0) {
       if ((raw & kCopiedBit) != 0) {
@@ -178,6 +180,9 @@ class ReferenceChecker {
       }
       if (entry.bitmap != 0) {
         corrupt(name.text() + " is compressed and has subclusters");
+      }
+      if (image_.has_data_file()) {
+        corrupt(name.text() + " is compressed beside a data file");
       }
       const auto [offset, length] = image_.compressed_place(raw);
       use(offset, length, Kind::compressed, name);
@@ -192,12 +197,19 @@ class ReferenceChecker {
     if ((allocated & zeros) != 0) {
       corrupt(name.text() + " has subclusters both zero and allocated");
     }
-    if ((raw & kOffsetBits) == 0) {
+    if (!image_.has_cluster(raw)) {
       if (allocated != 0) {
         corrupt(name.text() + " has subclusters without a cluster");
       }
       if ((raw & kCopiedBit) != 0) {
         corrupt(name.text() + " has COPIED set without a cluster");
+      }
+      return;
+    }
+    if (image_.has_data_file()) {
+      // Nothing counts them there, and each stands where the disk has it.
+      if ((raw & kCopiedBit) == 0 || (raw & kOffsetBits) != guest) {
+        corrupt(name.text() + " names " + std::to_string(raw & kOffsetBits) + " of the data file");
       }
       return;
     }

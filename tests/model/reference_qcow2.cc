@@ -8,6 +8,7 @@ namespace varve::model {
 namespace {
 constexpr std::uint64_t kOffsetBits = 0x00ff'ffff'ffff'fe00;
 constexpr std::uint64_t kCompressedBit = std::uint64_t{1} << 62;
+constexpr std::uint64_t kCopiedBit = std::uint64_t{1} << 63;
 constexpr std::uint64_t kSizeLimit = std::uint64_t{1} << 40;  // Of any table: keeps tests sane.
 }  // namespace
 
@@ -84,7 +85,7 @@ bool ReferenceQcow2::parse_header(std::string& why) {
     compression_ = has_type ? Compression::zstd : Compression::zlib;
   }
   extended_ = (incompatible_ & 16) != 0;
-  if ((incompatible_ & ~std::uint64_t{0x1b}) != 0) {
+  if ((incompatible_ & ~std::uint64_t{0x1f}) != 0) {
     why = "an incompatible feature the reference does not know";
     return false;
   }
@@ -198,7 +199,7 @@ ReferenceQcow2::Source ReferenceQcow2::source_in(std::uint64_t l1_offset, std::u
     return source;
   }
   bool zero = version_ == 3 && (entry.descriptor & 1) != 0;
-  bool data = (entry.descriptor & kOffsetBits) != 0;
+  bool data = has_cluster(entry.descriptor);
   const std::uint64_t unit = offset % cluster_bytes_ / unit_bytes();
   if (extended_) {
     zero = ((entry.bitmap >> (32 + unit)) & 1) != 0;
@@ -207,7 +208,7 @@ ReferenceQcow2::Source ReferenceQcow2::source_in(std::uint64_t l1_offset, std::u
   if (zero) {
     source.kind = Source::Kind::zero;
   } else if (data) {
-    source.kind = Source::Kind::file;
+    source.kind = has_data_file() ? Source::Kind::data_file : Source::Kind::file;
     source.offset = (entry.descriptor & kOffsetBits) + unit * unit_bytes();
   }
   return source;
@@ -222,12 +223,16 @@ ReferenceQcow2::Source ReferenceQcow2::source_at(const ReferenceSnapshot& snapsh
   return source_in(snapshot.l1_offset, snapshot.l1_entries, offset);
 }
 
-void ReferenceQcow2::read_backing(std::uint64_t offset, Bytes target) const {
-  if (backing_) {
-    backing_(offset, target);
+void ReferenceQcow2::read_other(const Backing& file, std::uint64_t offset, Bytes target) {
+  if (file) {
+    file(offset, target);
   } else {
     zero_bytes(target);
   }
+}
+
+bool ReferenceQcow2::has_cluster(std::uint64_t descriptor) const noexcept {
+  return (descriptor & kOffsetBits) != 0 || (has_data_file() && (descriptor & kCopiedBit) != 0);
 }
 
 bool ReferenceQcow2::read_disk(std::uint64_t l1_offset, std::uint64_t l1_entries,
@@ -244,7 +249,10 @@ bool ReferenceQcow2::read_disk(std::uint64_t l1_offset, std::uint64_t l1_entries
         zero_bytes(piece);
         break;
       case Source::Kind::backing:
-        read_backing(offset, piece);
+        read_other(backing_, offset, piece);
+        break;
+      case Source::Kind::data_file:
+        read_other(data_file_, source.offset + in_unit, piece);
         break;
       case Source::Kind::file:
         copy_bytes(piece, bytes_at(source.offset + in_unit, length, room));

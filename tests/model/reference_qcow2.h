@@ -57,7 +57,8 @@ class ReferenceQcow2 {
   ReferenceQcow2(ReferenceQcow2&&) noexcept = default;
   ReferenceQcow2& operator=(ReferenceQcow2&&) noexcept = default;
 
-  // What unallocated ranges show; it fills the whole target. Unset: zeros.
+  // Another file: what unallocated ranges show, or the data file. It fills the whole target. Unset:
+  // zeros.
   using Backing = std::function<void(std::uint64_t offset, Bytes target)>;
 
   // Nothing, and `why`, when the header makes no sense.
@@ -76,11 +77,16 @@ class ReferenceQcow2 {
   // Whether an enabled bitmap claims to know every change of the disk.
   [[nodiscard]] bool has_trusted_bitmap() const;
   void set_backing(Backing backing) { backing_ = std::move(backing); }
+  // Where the image keeps guest data in a file of its own.
+  void set_data_file(Backing data_file) { data_file_ = std::move(data_file); }
+  [[nodiscard]] bool has_data_file() const noexcept { return (incompatible_ & 4) != 0; }
+  // The data file is, without the image, a raw disk.
+  [[nodiscard]] bool is_data_file_raw() const noexcept { return (autoclear_ & 2) != 0; }
 
   // Where one unit of a disk (a cluster; a subcluster with extended entries) comes from.
   struct Source {
-    enum class Kind : std::uint8_t { zero, backing, file, compressed } kind = Kind::zero;
-    std::uint64_t offset = 0;  // In the file; for compressed: where the packed data begins.
+    enum class Kind : std::uint8_t { zero, backing, file, data_file, compressed } kind = Kind::zero;
+    std::uint64_t offset = 0;  // In that file; for compressed: where the packed data begins.
     std::uint64_t length = 0;  // For compressed: of the packed data.
     std::uint64_t descriptor = 0;
   };
@@ -133,7 +139,9 @@ class ReferenceQcow2 {
   [[nodiscard]] Entry entry_at(std::uint64_t table, std::uint64_t index) const;
   [[nodiscard]] bool read_disk(std::uint64_t l1_offset, std::uint64_t l1_entries,
                                std::uint64_t offset, Bytes target, std::string& why) const;
-  void read_backing(std::uint64_t offset, Bytes target) const;
+  static void read_other(const Backing& file, std::uint64_t offset, Bytes target);
+  // Whether an entry names a cluster: in a data file the first one has offset 0.
+  [[nodiscard]] bool has_cluster(std::uint64_t descriptor) const noexcept;
   // First byte and length of a compressed cluster.
   [[nodiscard]] std::pair<std::uint64_t, std::uint64_t> compressed_place(
       std::uint64_t descriptor) const noexcept;
@@ -164,6 +172,7 @@ class ReferenceQcow2 {
   std::uint64_t bitmap_directory_bytes_ = 0;
   std::vector<ReferenceSnapshot> snapshots_;
   Backing backing_;
+  Backing data_file_;
 };
 
 }  // namespace varve::model

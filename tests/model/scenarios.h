@@ -34,6 +34,7 @@ class Session {
   // On a list that a failure left shorter these do nothing.
   void apply_snapshot(std::size_t index);
   void delete_snapshot(std::size_t index);
+  void delete_snapshot_in_turn(std::size_t index);
   void rename_snapshot(std::size_t index, const char* name);
   // Beside requests; see Guest.
   void freeze_snapshot(const char* name) { note(guest_.freeze_snapshot(*image_, name)); }
@@ -44,11 +45,31 @@ class Session {
   [[nodiscard]] bool is_live() const noexcept { return guest_.is_live(); }
   [[nodiscard]] std::size_t snapshots() const noexcept { return guest_.now().snapshots.size(); }
   void repair_all();
+  // Two writes of a sector each and a flush at once.
+  void write_two_and_flush(std::uint64_t first, std::uint64_t second) {
+    note(guest_.write_two_and_flush(*image_, first, second));
+  }
+  // What whoever holds the files can do between two openings of the image, or before a flush.
+  struct Host {
+    struct Opening {
+      DiscardMode discard = DiscardMode::ignore;
+      bool switches_lazy = false;      // Another program turns lazy counts on, or off, before it.
+      bool forgets_abandoned = false;  // See CrashDisk.
+    };
+    std::function<Result<Image*>(const Opening& opening)> reopen;
+    std::function<void()> fail_next_flush;
+  };
+  void allow(Host host) { host_ = std::move(host); }
   // The image is closed and opened again; what is left of it is forgotten instead, as when the
-  // process is killed, where `is_killed`. REQUIRES: `reopen` was given.
-  void reopen(DiscardMode discard, bool is_killed);
-  using Reopen = std::function<Result<Image*>(DiscardMode discard)>;
-  void allow_reopening(Reopen reopen) { reopen_ = std::move(reopen); }
+  // process is killed, where `is_killed`. REQUIRES: a host, as for what follows.
+  void reopen(const Host::Opening& opening, bool is_killed);
+  // A flush fails, the guest asks for more and is refused; then the image is opened again, without
+  // what was not durable.
+  void fail_flush();
+  // Whether the image is there: not where it could not be opened again.
+  [[nodiscard]] bool is_open() const noexcept { return is_open_; }
+  // What was found wrong on the way; empty: nothing.
+  [[nodiscard]] const std::string& verdict() const noexcept { return verdict_; }
   [[nodiscard]] bool was_killed() const noexcept { return was_killed_; }
   // Called by whoever wants to know when a step of several began.
   void begin_step() {
@@ -76,6 +97,7 @@ class Session {
   [[nodiscard]] const std::optional<Error>& failure() const noexcept { return failure_; }
 
  private:
+  void open_again(const Host::Opening& opening);
   [[nodiscard]] std::uint64_t clip(std::uint64_t offset, std::uint64_t length) const noexcept {
     return offset >= size() ? 0 : (length < size() - offset ? length : size() - offset);
   }
@@ -89,7 +111,9 @@ class Session {
   Guest& guest_;
   const GeometryCase& geometry_;
   std::optional<Error> failure_;
-  Reopen reopen_;
+  Host host_;
+  std::string verdict_;
+  bool is_open_ = true;
   std::function<void()> step_began_;
   bool was_killed_ = false;
 };
@@ -110,7 +134,7 @@ struct Scenario {
 
 // An image a preparation made, and what it holds.
 struct Prepared {
-  sim::SparseBytes file;
+  FilePair files;
   Version version;
   Stamp next_stamp = Lab::kFirstStamp;
 };

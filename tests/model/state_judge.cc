@@ -9,7 +9,7 @@
 
 namespace varve::model {
 
-StateJudge::StateJudge(Lab& lab) {
+StateJudge::StateJudge(Lab& lab) : is_data_file_raw_(lab.geometry().create.data_file_raw) {
   const sim::SparseBytes& backing = lab.backing().content;
   std::array<std::byte, kSectorBytes> sector{};
   for (std::uint64_t at = 0; at < backing.size(); at += kSectorBytes) {
@@ -18,9 +18,10 @@ StateJudge::StateJudge(Lab& lab) {
   }
 }
 
-std::optional<std::string> StateJudge::judge(const sim::SectorImage& image, const Guest& guest,
+std::optional<std::string> StateJudge::judge(const sim::CrashContent& content, const Guest& guest,
                                              const Expectation& expected, bool excuse_mismatches,
                                              Found& found) {
+  const sim::SectorImage& image = content.file;
   std::string why;
   const auto reference = ReferenceQcow2::open(image.bytes(), why);
   if (!reference) {
@@ -33,12 +34,20 @@ std::optional<std::string> StateJudge::judge(const sim::SectorImage& image, cons
   if (std::find(expected.sizes.begin(), expected.sizes.end(), size) == expected.sizes.end()) {
     return "the disk has " + std::to_string(size) + " bytes, which it never had";
   }
-  if (auto verdict = judge_list(image, *reference, expected)) {
+  if (auto verdict = judge_list(content, *reference, expected)) {
     return verdict;
   }
-  if (auto verdict = read_disk(image, *reference, {nullptr, size})) {
+  if (auto verdict = read_disk(content, *reference, {nullptr, size})) {
     return verdict;
   }
+  Verdict verdict = compare_any(expected);
+  if (!verdict && reference->has_trusted_bitmap() && !guest.is_untouched(disk_)) {
+    return "the disk changed under a bitmap that is not marked in use";
+  }
+  return verdict || !is_data_file_raw_ ? verdict : judge_raw(content, *reference, expected);
+}
+
+StateJudge::Verdict StateJudge::compare_any(const Expectation& expected) const {
   Verdict verdict;
   for (const std::vector<StampSet>& sectors : expected.disks) {
     verdict = compare(sectors);
@@ -46,10 +55,20 @@ std::optional<std::string> StateJudge::judge(const sim::SectorImage& image, cons
       break;
     }
   }
-  if (!verdict && reference->has_trusted_bitmap() && !guest.is_untouched(disk_)) {
-    return "the disk changed under a bitmap that is not marked in use";
-  }
   return verdict;
+}
+
+StateJudge::Verdict StateJudge::judge_raw(const sim::CrashContent& content,
+                                          const ReferenceQcow2& reference,
+                                          const Expectation& expected) {
+  if (!reference.is_data_file_raw()) {
+    return "the data file is no longer said to be raw";
+  }
+  for (std::size_t i = 0; i < disk_.size(); ++i) {
+    disk_[i] = content.second.facts(i).identity;
+  }
+  const Verdict verdict = compare_any(expected);
+  return verdict ? Verdict("the data file by itself: " + *verdict) : verdict;
 }
 
 StateJudge::Verdict StateJudge::judge_tables(const sim::SectorImage& image,
@@ -86,7 +105,7 @@ StateJudge::Verdict StateJudge::judge_tables(const sim::SectorImage& image,
   return std::nullopt;
 }
 
-StateJudge::Verdict StateJudge::judge_list(const sim::SectorImage& image,
+StateJudge::Verdict StateJudge::judge_list(const sim::CrashContent& content,
                                            const ReferenceQcow2& reference,
                                            const Expectation& expected) {
   const std::vector<ReferenceSnapshot>& found = reference.snapshots();
@@ -111,9 +130,10 @@ StateJudge::Verdict StateJudge::judge_list(const sim::SectorImage& image,
     if (found[i].disk_size != disk.size) {
       return name + "its size is " + std::to_string(found[i].disk_size);
     }
-    Verdict verdict = read_disk(image, reference, {&found[i], disk.size});
+    Verdict verdict = read_disk(content, reference, {&found[i], disk.size});
     verdict = verdict ? verdict : compare(disk.sectors);
-    verdict = verdict ? verdict : judge_state(image, reference, found[i], (*match)->snapshots[i]);
+    verdict =
+        verdict ? verdict : judge_state(content.file, reference, found[i], (*match)->snapshots[i]);
     if (verdict) {
       return name + *verdict;
     }
@@ -142,7 +162,7 @@ StateJudge::Verdict StateJudge::judge_state(const sim::SectorImage& image,
   return std::nullopt;
 }
 
-StateJudge::Verdict StateJudge::read_disk(const sim::SectorImage& image,
+StateJudge::Verdict StateJudge::read_disk(const sim::CrashContent& content,
                                           const ReferenceQcow2& reference, const Disk& disk) {
   disk_.assign(static_cast<std::size_t>(disk.size / kSectorBytes), 0);
   const std::uint64_t unit = reference.unit_bytes();
@@ -161,13 +181,16 @@ StateJudge::Verdict StateJudge::read_disk(const sim::SectorImage& image,
         }
         break;
       case ReferenceQcow2::Source::Kind::file:
+      case ReferenceQcow2::Source::Kind::data_file:
         for (std::uint64_t i = 0; i < sectors; ++i) {
           disk_[static_cast<std::size_t>(first + i)] =
-              image.facts(source.offset / kSectorBytes + i).identity;
+              (source.kind == ReferenceQcow2::Source::Kind::file ? content.file : content.second)
+                  .facts(source.offset / kSectorBytes + i)
+                  .identity;
         }
         break;
       case ReferenceQcow2::Source::Kind::compressed:
-        if (auto verdict = read_compressed(image, reference, source, first, sectors)) {
+        if (auto verdict = read_compressed(content.file, reference, source, first, sectors)) {
           return verdict;
         }
         break;

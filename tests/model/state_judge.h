@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "model/lab.h"
-#include "sim/sector_image.h"
+#include "sim/crash_states.h"
 
 namespace varve::model {
 
@@ -29,9 +29,9 @@ class StateJudge {
 
   explicit StateJudge(Lab& lab);
 
-  // Whether a power cut may leave `image` where `guest` expects `expected`: the reason why not.
-  [[nodiscard]] std::optional<std::string> judge(const sim::SectorImage& image, const Guest& guest,
-                                                 const Expectation& expected,
+  // Whether a power cut may leave `content` where `guest` expects `expected`: the reason why not.
+  [[nodiscard]] std::optional<std::string> judge(const sim::CrashContent& content,
+                                                 const Guest& guest, const Expectation& expected,
                                                  bool excuse_mismatches, Found& found);
 
  private:
@@ -44,20 +44,25 @@ class StateJudge {
   [[nodiscard]] Verdict judge_tables(const sim::SectorImage& image, const ReferenceQcow2& reference,
                                      const Expectation& expected, bool excuse_mismatches,
                                      Found& found) const;
-  [[nodiscard]] Verdict judge_list(const sim::SectorImage& image, const ReferenceQcow2& reference,
-                                   const Expectation& expected);
+  [[nodiscard]] Verdict judge_list(const sim::CrashContent& content,
+                                   const ReferenceQcow2& reference, const Expectation& expected);
   [[nodiscard]] static Verdict judge_state(const sim::SectorImage& image,
                                            const ReferenceQcow2& reference,
                                            const ReferenceSnapshot& found,
                                            const SnapshotState& expected);
-  [[nodiscard]] Verdict read_disk(const sim::SectorImage& image, const ReferenceQcow2& reference,
+  [[nodiscard]] Verdict read_disk(const sim::CrashContent& content, const ReferenceQcow2& reference,
                                   const Disk& disk);
+  // A raw data file holds the disk by itself.
+  [[nodiscard]] Verdict judge_raw(const sim::CrashContent& content, const ReferenceQcow2& reference,
+                                  const Expectation& expected);
+  [[nodiscard]] Verdict compare_any(const Expectation& expected) const;
   [[nodiscard]] Verdict read_compressed(const sim::SectorImage& image,
                                         const ReferenceQcow2& reference,
                                         const ReferenceQcow2::Source& source,
                                         std::uint64_t first_sector, std::uint64_t sectors);
   [[nodiscard]] Verdict compare(const std::vector<StampSet>& expected) const;
 
+  bool is_data_file_raw_;
   std::vector<SectorIdentity> backing_;
   std::vector<SectorIdentity> disk_;  // What read_disk found.
   std::unordered_map<std::uint64_t, std::vector<SectorIdentity>> unpacked_;
