@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The mutation check: breaks each rule of docs/INVARIANTS.md on purpose, one at a time, and shows
 # that the tests find it. One build serves all rules: VARVE_BREAK_RULE says which one is broken.
-# O rules go to the crash explorer; what no power cut can show, to the test that owns the rule.
-# H3 can be broken (growths of counts and file beside each other) and no test finds it yet: it is
-# not in the list.
+# Most go to the crash explorer; what no power cut can show, to the test that owns the rule: O11
+# lies below the simulated disks, H3 takes an order of requests that no disk keeps by itself, H4 a
+# read that is late. O12 wants an image with a bitmap, which has an exploration of its own.
 #
 # Usage: tests/mutations.sh [RULE...]
 set -euo pipefail
@@ -13,21 +13,20 @@ cd "$(dirname "$0")/.."
 folder=build/mutations
 mkdir -p build
 configure_and_build "$folder" -DCMAKE_BUILD_TYPE=Release -DVARVE_QUICK_BUILD=ON \
-  -DVARVE_MUTATIONS=ON -DVARVE_BUILD_BENCH=OFF -- crash_test fault_test io_test meta_test \
-  model_test snapshot_test
+  -DVARVE_MUTATIONS=ON -DVARVE_BUILD_BENCH=OFF -- crash_test io_test meta_test
 
 explorer='crash_test *CrashSequences*'
 declare -A finders=(
   [O1]=$explorer [O2]=$explorer [O3]=$explorer [O4]=$explorer [O5]=$explorer [O6]=$explorer
-  [O7]=$explorer [O8]=$explorer [O9]='fault_test *' [O10]=$explorer
+  [O7]=$explorer [O8]=$explorer [O9]=$explorer [O10]=$explorer
   [O11]='io_test *NeighboursInOneBlockDoNotLoseEachOther*' [O12]='crash_test *BitmapInUse*'
-  [H1]='model_test *' [H2]=$explorer
+  [H1]=$explorer [H2]=$explorer [H3]='meta_test *OfFileAndCountsKeepApartInEveryOrder*'
   [H4]='meta_test *ARequestThatMayHaveSeenItHoldsItBack*'
-  [H5]='snapshot_test *ASecondOperationWaitsOrIsBusy*'
+  [H5]=$explorer
 )
 rules=("$@")
 if [ $# -eq 0 ]; then
-  rules=(none O1 O2 O3 O4 O5 O6 O7 O8 O9 O10 O11 O12 H1 H2 H4 H5)
+  rules=(none O1 O2 O3 O4 O5 O6 O7 O8 O9 O10 O11 O12 H1 H2 H3 H4 H5)
 fi
 
 # run_broken RULE PROGRAM FILTER: its exit code; the log stands in $folder/RULE.log.
@@ -37,10 +36,12 @@ run_broken() {
     >"$folder/$1.log" 2>&1
 }
 
-# The first words of what went wrong, without a test's own file and line.
+# The first words of what went wrong, without a test's own file and line, moment and choice.
 reason_in() {
-  grep -h -o -E '(corruption|check|mismatch|sector [0-9]+ holds|bitmap|the disk):? .*' "$1" |
-    head -n 1 | cut -c 1-100
+  {
+    sed -n '/^Expected: false$/{n;s/.*lost:[ 0-9]*: //;s/^[A-Z][A-Za-z, ]*: //;p}' "$1"
+    grep -h -o -E '(corruption|check|mismatch|sector [0-9]+ holds|bitmap|the disk):? .*' "$1"
+  } | head -n 1 | cut -c 1-100
 }
 
 failed=0

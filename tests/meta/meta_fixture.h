@@ -36,8 +36,7 @@ class MetaTest : public ::testing::Test {
       const Result<void> made = create_image_in(storage, nullptr, options);
       ASSERT_TRUE(made.has_value()) << describe(made.error());
     }
-    storage_ = std::make_unique<sim::TraceStorage>(
-        std::make_unique<sim::SimStorage>(*engine_, disk_), trace_);
+    storage_ = std::make_unique<sim::TraceStorage>(make_storage(), trace_);
     auto loaded = load_tables(*storage_);
     ASSERT_TRUE(loaded.has_value()) << describe(loaded.error());
     Metadata::Config config;
@@ -50,6 +49,10 @@ class MetaTest : public ::testing::Test {
     ASSERT_TRUE(made.has_value()) << describe(made.error());
     metadata_ = std::move(*made);
     trace_.clear();
+  }
+
+  virtual std::unique_ptr<Storage> make_storage() {
+    return std::make_unique<sim::SimStorage>(*engine_, disk_);
   }
 
   Result<void> flush() {

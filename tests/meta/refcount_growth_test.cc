@@ -3,6 +3,7 @@
 #include <set>
 
 #include "meta/meta_fixture.h"
+#include "sim/scheduled_storage.h"
 
 namespace varve::test {
 namespace {
@@ -114,6 +115,108 @@ TEST_F(RefcountGrowthTest, ADeviceWithoutRoomIsToldNotWritten) {
   EXPECT_FALSE(metadata_->commit.is_poisoned());
   ASSERT_TRUE(flush().has_value());
   expect_blocks_describe_themselves();
+}
+
+// Asks until there is an answer, beside others who ask.
+template <class Question>
+class Asker final : public Waiter {
+ public:
+  Asker(Metadata& metadata, Question question) : metadata_(&metadata), question_(question) {
+    ask();
+  }
+  void resume(const Result<void>& result) noexcept override {
+    result_ = result;
+    if (result) {
+      ask();
+    } else {
+      is_done_ = true;
+    }
+  }
+  [[nodiscard]] bool is_done() const noexcept { return is_done_; }
+  [[nodiscard]] const Result<void>& result() const noexcept { return result_; }
+
+ private:
+  void ask() noexcept {
+    const auto answer = question_();
+    if (const Need* need = answer.need()) {
+      metadata_->satisfy(*need, *this);
+      return;
+    }
+    if (const Error* error = answer.error()) {
+      result_ = *error;
+    }
+    is_done_ = true;
+  }
+
+  Metadata* metadata_;
+  Question question_;
+  Result<void> result_;
+  bool is_done_ = false;
+};
+
+// H3: a file that grows and counts that grow are not in flight together, in whatever order their
+// requests take effect: the file's new size, settled before the counts were written behind its end,
+// would cut them off.
+class GrowthsTest : public RefcountGrowthTest {
+ protected:
+  std::unique_ptr<Storage> make_storage() override {
+    auto storage = std::make_unique<sim::ScheduledStorage>(MetaTest::make_storage());
+    scheduled_ = storage.get();
+    return storage;
+  }
+  // One order of what is in flight.
+  void grow_both(bool file_first) {
+    disk_.content = sim::SparseBytes();
+    open(small());
+    const auto claim_one = [this] { return metadata_->store.claim(1); };
+    // Up to where the file has to grow.
+    while (true) {
+      const Answer<Claim> next = claim_one();
+      if (next.need() != nullptr && next.need()->kind == Need::Kind::file_growth) {
+        break;
+      }
+      ASSERT_TRUE(next.has_value() || claim(1).has_value());
+    }
+    const auto reserve_many = [this] { return metadata_->store.reserve_run(64 * 70); };
+    scheduled_->follow(schedule_);
+    std::optional<Asker<decltype(claim_one)>> one;
+    std::optional<Asker<decltype(reserve_many)>> many;
+    if (file_first) {
+      one.emplace(*metadata_, claim_one);
+    }
+    many.emplace(*metadata_, reserve_many);
+    if (!file_first) {
+      one.emplace(*metadata_, claim_one);
+    }
+    while (!one->is_done() || !many->is_done()) {
+      engine_->wait();
+    }
+    EXPECT_TRUE(one->result().has_value()) << describe(one->result().error());
+    EXPECT_TRUE(many->result().has_value()) << describe(many->result().error());
+    EXPECT_TRUE(flush().has_value());
+    expect_blocks_describe_themselves();
+    while (!metadata_->is_idle()) {
+      engine_->wait();
+    }
+    metadata_.reset();
+    storage_.reset();
+  }
+
+  sim::Schedule schedule_;
+  sim::ScheduledStorage* scheduled_ = nullptr;
+};
+
+TEST_F(GrowthsTest, OfFileAndCountsKeepApartInEveryOrder) {
+  std::size_t orders = 0;
+  for (const bool file_first : {true, false}) {
+    do {
+      ++orders;
+      SCOPED_TRACE("order " + std::to_string(orders));
+      grow_both(file_first);
+    } while (!HasFailure() && schedule_.next());
+    schedule_ = sim::Schedule();
+  }
+  EXPECT_GE(orders, 2u);
 }
 
 }  // namespace
