@@ -57,7 +57,7 @@ build_release() {
 test_release() {
   local whole='hostile|package|quickstart'
   VARVE_INTEROP_SHARE=4 VARVE_TOOL_SHARE=4 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
-    VARVE_CRASH_STATES=1050000 \
+    VARVE_CRASH_STATES=1012000 \
     run_ctest build/release \
     -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|(capi_|guest|nbd).*|$whole)\$"
 }
