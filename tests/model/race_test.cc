@@ -5,6 +5,8 @@
 //
 // An ordinary run has 100,000 requests for each of two seeds; VARVE_LONG has ten times as many for
 // each of sixteen. VARVE_MODEL_OPERATIONS sets the number per case; VARVE_SEED chooses them.
+#include <cstdio>
+
 #include <gtest/gtest.h>
 
 #include "base/units.h"
@@ -42,6 +44,7 @@ TEST_P(Races, LeaveWhatSomeOrderOfThemLeaves) {
                       << " VARVE_MODEL_OPERATIONS=" << options.operations
                       << " bin/model_test --gtest_filter='*SomeOrderOfThemLeaves/" << options.name
                       << "'";
+  std::printf("raced: %llu requests\n", static_cast<unsigned long long>(options.operations));
 }
 
 ModelOptions race_case(const std::string& name, StorageKind storage, DiscardMode discard) {
