@@ -66,6 +66,7 @@ enum class AuditKind : std::uint8_t {
   // Tables, and what they refer to.
   broken_rule,
   mismatch,
+  unsettled_counts,
   unreadable,
   leaked_clusters,
   not_judged,

@@ -69,9 +69,10 @@ struct CheckOptions {
 
 struct CheckReport {
   std::vector<Finding> findings;
-  std::uint64_t leaks = 0;           // Leaked clusters.
-  std::uint64_t corruptions = 0;     // Mismatches and corruptions.
-  std::uint64_t failures = 0;        // Places that could not be checked.
+  std::uint64_t leaks = 0;        // Leaked clusters.
+  std::uint64_t corruptions = 0;  // Mismatches and corruptions.
+  std::uint64_t unsettled = 0;    // Of these, counts and flags that settling a dirty image mends.
+  std::uint64_t failures = 0;     // Places that could not be checked.
   std::uint64_t total_clusters = 0;  // Of the active disk, as qemu-img counts them.
   std::uint64_t allocated_clusters = 0;
   std::uint64_t fragmented_clusters = 0;

@@ -46,6 +46,7 @@ constexpr std::array<AuditKindRow, kAuditKindCount> kAuditKinds = {{
     {AuditKind::bitmaps_left_behind, kSuspicious, "bitmaps_left_behind"},
     {AuditKind::broken_rule, kDamage, "broken_rule"},
     {AuditKind::mismatch, kDamage, "mismatch"},
+    {AuditKind::unsettled_counts, kSuspicious, "unsettled_counts"},
     {AuditKind::unreadable, kDamage, "unreadable"},
     {AuditKind::leaked_clusters, kSuspicious, "leaked_clusters"},
     {AuditKind::not_judged, kSuspicious, "not_judged"},

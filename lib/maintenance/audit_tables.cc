@@ -14,6 +14,7 @@
 #include "maintenance/audit_header.h"
 #include "maintenance/audit_residue.h"
 #include "maintenance/check_metadata.h"
+#include "maintenance/check_report.h"
 #include "meta/batch.h"
 
 namespace varve {
@@ -33,11 +34,17 @@ AuditKind kind_of(Severity severity) noexcept {
   return AuditKind::broken_rule;
 }
 
-// Leaks are one finding, everything else one each.
-void take_over(const CheckReport& report, AuditFindings& findings) {
+// Leaks are one finding, and so is what a dirty image may have wrong; everything else one each.
+void take_over(const CheckReport& report, bool is_dirty, AuditFindings& findings) {
   std::uint64_t damages = 0;
+  if (is_dirty && report.unsettled != 0) {
+    findings.add(AuditKind::unsettled_counts, {},
+                 "counts and COPIED flags that are wrong, as those of a dirty image may be: " +
+                     std::to_string(report.unsettled),
+                 {}, report.unsettled);
+  }
   for (const Finding& found : report.findings) {
-    if (found.severity == Severity::leak) {
+    if (found.severity == Severity::leak || (is_dirty && is_settled_by_recount(found.reason))) {
       continue;
     }
     ++damages;
@@ -51,7 +58,9 @@ void take_over(const CheckReport& report, AuditFindings& findings) {
                       ", about the cluster at " + audit_hex(found.host_offset);
     findings.add(std::move(finding));
   }
-  findings.add_left_out(AuditSeverity::damage, report.corruptions + report.failures - damages);
+  const std::uint64_t unsettled = is_dirty ? report.unsettled : 0;
+  findings.add_left_out(AuditSeverity::damage,
+                        report.corruptions - unsettled + report.failures - damages);
   const auto leak = std::ranges::find(report.findings, Severity::leak, &Finding::severity);
   if (report.leaks != 0) {
     const bool is_place_known = leak != report.findings.end();
@@ -223,7 +232,7 @@ Result<void> judge_tables(Metadata& metadata, const AuditOptions& options,
                           metadata.snapshot_table_bytes, findings));
   }
   const CheckReport report = VARVE_TRY(check_metadata(metadata, check_options, &residue));
-  take_over(report, findings);
+  take_over(report, metadata.header.is_dirty(), findings);
   if (report.compressed_clusters != 0) {
     findings.add(AuditKind::compressed_data, {},
                  "compressed clusters, of which a copy may be many times the file: " +

@@ -49,6 +49,11 @@ std::uint64_t cluster_named_by(const Error& error, const Geometry& geometry) noe
 
 }  // namespace
 
+bool is_settled_by_recount(Corruption reason) noexcept {
+  return reason == Corruption::copied_flag_wrong || reason == Corruption::refcount_too_low ||
+         reason == Corruption::refcount_missing_block;
+}
+
 void CheckFindings::add(const Finding& finding) {
   switch (finding.severity) {
     case Severity::leak:
@@ -57,6 +62,7 @@ void CheckFindings::add(const Finding& finding) {
     case Severity::mismatch:
     case Severity::corruption:
       ++report_.corruptions;
+      report_.unsettled += is_settled_by_recount(finding.reason) ? 1 : 0;
       break;
     case Severity::failure:
       ++report_.failures;

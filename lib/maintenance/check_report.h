@@ -8,6 +8,9 @@
 
 namespace varve {
 
+// Wrong counts and COPIED flags: what a dirty image may have, and settling it makes true.
+[[nodiscard]] bool is_settled_by_recount(Corruption reason) noexcept;
+
 class CheckFindings {
  public:
   CheckFindings(const Geometry& geometry, std::size_t findings_max)

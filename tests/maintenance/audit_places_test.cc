@@ -209,6 +209,24 @@ TEST_F(AuditPlaces, TellsWhatIsMappedBehindTheDisk) {
   EXPECT_EQ(count(look(), AuditKind::data_beyond_disk), 0u);
 }
 
+// What opening it for writing would put right is no damage; what it would not is.
+TEST_F(AuditPlaces, WrongCountsOfADirtyImageAreNoDamage) {
+  make(small());
+  put(l2(3), get(l2(3)) & ~kCopied);
+  put(count_of(host(4)), 0, 2);
+  EXPECT_EQ(look().damages, 3u);
+  set_bits(offsetof(RawHeader, incompatible_features), kIncompatibleDirty);
+  AuditReport report = look();
+  EXPECT_EQ(report.damages, 0u) << words(report);
+  EXPECT_EQ(report.left_out, 0u);
+  ASSERT_NE(find(report, AuditKind::unsettled_counts), nullptr);
+  EXPECT_EQ(find(report, AuditKind::unsettled_counts)->count, 3u);
+  put(l2(5), get(l2(5)) + (std::uint64_t{1} << 40));
+  report = look();
+  EXPECT_EQ(report.damages, 1u) << words(report);
+  EXPECT_EQ(report.findings.front().reason, Corruption::cluster_beyond_end_of_file);
+}
+
 TEST_F(AuditPlaces, KeepsAFewOfEachAndCountsTheRest) {
   make(small());
   for (std::uint64_t i = 0; i < 6; ++i) {

@@ -166,6 +166,12 @@ std::vector<AuditKinds::Case> AuditKinds::content_cases() {
          make(small());
          put(l2(3), get(l2(3)) & ~kCopied);
        }},
+      {AuditKind::unsettled_counts,
+       [this] {
+         make(small());
+         put(l2(3), get(l2(3)) & ~kCopied);
+         set_bits(offsetof(RawHeader, incompatible_features), kIncompatibleDirty);
+       }},
       {AuditKind::leaked_clusters,
        [this] {
          make(small());
