@@ -453,7 +453,8 @@ Answer<Nothing> TreeWalk::drop_stretch(WalkItem& item) noexcept {
   }
   if (drops && count == 1) {
     // What a damaged entry shares with a table of the image must not become free with it.
-    const IoTag tag = item.entry == WalkItem::kTable ? IoTag::l2 : IoTag::guest_data;
+    const bool is_given_up = item.entry == WalkItem::kTable && !is_active_table(item);
+    const IoTag tag = is_given_up ? IoTag::l2 : IoTag::guest_data;
     const Result<void> admitted =
         metadata_->guard.admit(run, tag, HostOffset(window_[item.table].table));
     if (!admitted) {
@@ -472,6 +473,13 @@ Answer<Nothing> TreeWalk::drop_stretch(WalkItem& item) noexcept {
   item.entry += item.entry < WalkItem::kTable ? stretch : 0;
   work_ += kItemWork + stretch;
   return Nothing();
+}
+
+// Whether the active disk has the same table: whatever its count says, it is not the walk's alone.
+bool TreeWalk::is_active_table(const WalkItem& item) const noexcept {
+  const std::uint64_t slot = window_[item.table].slot;
+  return slot < metadata_->l1.size() &&
+         metadata_->geometry.cluster_of(metadata_->l1.entry(slot).offset()).value() == item.cluster;
 }
 
 // The table of the active disk that may own the item's clusters from now on; null: none does.

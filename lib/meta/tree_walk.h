@@ -118,6 +118,7 @@ class TreeWalk final : private Waiter {
   [[nodiscard]] Answer<Nothing> apply_item(WalkItem& item) noexcept;
   [[nodiscard]] Answer<Nothing> drop_table(Visit& visit, std::uint32_t index) noexcept;
   [[nodiscard]] Answer<Nothing> drop_stretch(WalkItem& item) noexcept;
+  [[nodiscard]] bool is_active_table(const WalkItem& item) const noexcept;
   [[nodiscard]] Answer<TableCache::Table*> active_table(const WalkItem& item) noexcept;
   void set_flags(TableCache::Table& active, const WalkItem& item, std::uint32_t count) noexcept;
   [[nodiscard]] Answer<Nothing> clear_flags() noexcept;

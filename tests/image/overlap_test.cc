@@ -233,6 +233,25 @@ TEST_F(OverlapTest, DeletingASnapshotFreesNoTable) {
   EXPECT_NE(load_be<std::uint16_t>(ConstBytes(count), 0), 0u);
 }
 
+// The disk and the snapshot have one table, which is counted once.
+TEST_F(OverlapTest, DeletingASnapshotFreesNoTableOfTheDiskThatIsCountedTooLow) {
+  const std::uint64_t l1 = get(offsetof(RawHeader, l1_offset));
+  const std::uint64_t shared = get(l1 + 16) & kOffset;
+  const std::uint64_t block = get(get(offsetof(RawHeader, refcount_table_offset)));
+  std::byte count[2] = {std::byte{0}, std::byte{1}};
+  disk_.content.write(block + shared / kOverlapCluster * 2, ConstBytes(count));
+  {
+    const auto image = open(true);
+    const Result<void> deleted = delete_snapshot(*image, 0);
+    EXPECT_FALSE(deleted.has_value() && image->flush().has_value());
+    static_cast<void>(image->close());
+  }
+  EXPECT_EQ(get(offsetof(RawHeader, incompatible_features)) & kIncompatibleCorrupt,
+            kIncompatibleCorrupt);
+  disk_.content.read(block + shared / kOverlapCluster * 2, Bytes(count));
+  EXPECT_NE(load_be<std::uint16_t>(ConstBytes(count), 0), 0u);
+}
+
 // Tables come and go; nothing that was a table once is taken for one for ever.
 TEST_F(OverlapTest, AnImageWithoutDamageIsWrittenWithAllItsSnapshots) {
   auto image = open(true);
