@@ -10,6 +10,7 @@
 #include <array>
 #include <cstddef>
 #include <new>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "maintenance/mended_entry.h"
 #include "maintenance/refcount_rebuild.h"
 #include "maintenance/separation.h"
+#include "maintenance/shared_places.h"
 #include "maintenance/still_image.h"
 #include "meta/batch.h"
 #include "meta/recount.h"
@@ -48,6 +50,17 @@ Result<void> check_repairable(const Qcow2Image& image) noexcept {
   return {};
 }
 
+// Why something is left that no step stumbled on: the first thing the check still finds.
+std::optional<Error> first_left(const CheckReport& report) noexcept {
+  for (const Finding& finding : report.findings) {
+    if (finding.severity != Severity::failure && finding.reason != Corruption::none) {
+      return corrupt_at(finding.reason, finding.table, finding.offset,
+                        "a place that cannot be repaired; its value", finding.found);
+    }
+  }
+  return std::nullopt;
+}
+
 class Repairer {
  public:
   Repairer(Qcow2Image& image, const CheckOptions& options) : image_(&image), options_(&options) {}
@@ -66,6 +79,9 @@ class Repairer {
         report_.left = repaired.error();
       }
       report_.after = VARVE_TRY(check_metadata(metadata(), *options_));
+      if (!report_.left) {
+        report_.left = first_left(report_.after);
+      }
     }
     VARVE_TRY(take_marks_off());
     return std::move(report_);
@@ -99,7 +115,14 @@ class Repairer {
       VARVE_TRY(switch_snapshots(metadata().header.snapshot_table_offset));
     }
     VARVE_TRY(rebuild());
-    VARVE_TRY(mend());
+    SharedPlaces shared(metadata());
+    VARVE_TRY(shared.survey());
+    if (shared.overlap()) {
+      // Nothing in use may look free at least.
+      VARVE_TRY(recount(metadata(), Recounted::raised));
+      return *shared.overlap();
+    }
+    VARVE_TRY(mend(shared));
     if (!metadata().snapshot_losses.empty()) {
       VARVE_TRY(move_snapshots());
     }
@@ -160,8 +183,9 @@ class Repairer {
     return image_->reload();
   }
 
-  // Each entry is one write of eight bytes, right by itself.
-  Result<void> mend() {
+  // Each entry is one write of eight bytes, right by itself. What a disk shows as well stays as it
+  // is: a table there may be none at all.
+  Result<void> mend(const SharedPlaces& shared) {
     Batch batch(metadata().counters);
     // The memory of writes stays until they have run.
     std::vector<std::array<std::byte, 8>> values;
@@ -181,15 +205,16 @@ class Repairer {
     VARVE_TRY(walk.for_each_table(
         [&](const ReferenceWalk::TableReference& table, ConstBytes bytes) -> Result<void> {
           for (std::uint64_t i = 0; i < geometry.l2_entries(); ++i) {
+            const HostOffset where = table.offset + (i << geometry.l2_entry_bits());
             const L2Entry entry = L2Entry::load(geometry, bytes, i);
             const L2Entry mended = mended_entry(entry, metadata().header);
             if (entry.raw() != mended.raw()) {
-              places.push_back({IoTag::l2, table.offset.value() + (i << geometry.l2_entry_bits()),
-                                mended.raw()});
+              places.push_back({IoTag::l2, where.value(), mended.raw()});
             }
           }
           return {};
         }));
+    std::erase_if(places, [&](const Place& place) { return shared.is_data(place.offset); });
     if (places.empty()) {
       return {};
     }
