@@ -16,6 +16,8 @@ int main(int count, char** arguments) {
       std::ifstream file(entry.path(), std::ios::binary);
       const std::vector<char> text{std::istreambuf_iterator<char>(file), {}};
       std::vector<std::uint8_t> bytes(text.begin(), text.end());
+      std::puts(entry.path().c_str());  // The last one printed is the one that fails.
+      std::fflush(stdout);
       LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
       ++replayed;
     }

@@ -43,7 +43,8 @@ test_sanitized() {
     VARVE_FAULT_RUNS=4 VARVE_ALLOCATION_RUNS=4 VARVE_TRANSFER_RUNS=3 VARVE_CRASH_LIBRARY=4 \
     VARVE_CRASH_STATES=1 \
     VARVE_FIELD_SHARE=8 VARVE_CASE_SHARE=3 VARVE_TOOL_SHARE=8 \
-    run_ctest build/sanitize -E '^(interop_.*|(tool|tool_io)_[2-8]|(guest|nbd)[._].*)$'
+    run_ctest build/sanitize \
+    -E '^(hostile_corpus|interop_.*|(tool|tool_io)_[2-8]|(guest|nbd)[._].*)$'
 }
 
 build_release() {
@@ -51,11 +52,12 @@ build_release() {
   IFS='|' read -ra programs <<<"$LONG_PROGRAMS"
   configure_and_build build/release -DCMAKE_BUILD_TYPE=Release -DVARVE_QUICK_BUILD=ON -- \
     varve_static varve_shared varve_service varve_tool varve_load varve_micro \
-    tinyvmm varve_nbdkit guest_host c_program c_service_program "${programs[@]/%/_test}"
+    tinyvmm varve_nbdkit varve_fuzz_write_images guest_host c_program c_service_program \
+    "${programs[@]/%/_test}"
 }
 
 test_release() {
-  local whole='hostile|package|quickstart'
+  local whole='hostile|hostile_corpus|package|quickstart'
   VARVE_INTEROP_SHARE=4 VARVE_TOOL_SHARE=4 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
     VARVE_CRASH_STATES=1012000 \
     run_ctest build/release \
