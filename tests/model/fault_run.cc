@@ -220,7 +220,8 @@ std::optional<std::string> FaultRun::judge(const FilePair& files, const Guest& g
   examination.is_judged = true;
   examination.excuse_mismatches = excuse;
   examination.may_apply = !parameter_.scenario.add_bitmap;
-  examination.ask_qemu = !found.is_dirty && !found.has_mismatches && qemu_++ < kQemuMax;
+  examination.ask_qemu =
+      !is_qemu_spared_ && !found.is_dirty && !found.has_mismatches && qemu_++ < kQemuMax;
   return examine(lab_, guest, files, moment, examination);
 }
 

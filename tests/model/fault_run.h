@@ -43,6 +43,8 @@ class FaultRun {
   // From now on the image stands in real files of that folder, which outlives this.
   void use_files(const TemporaryFolder& folder) noexcept { folder_ = &folder; }
 
+  // qemu-img is not asked: it costs as much as a hundred runs.
+  void spare_qemu() noexcept { is_qemu_spared_ = true; }
   // Called when the act is over and the faults are lifted.
   void when_over(std::function<void()> over) { over_ = std::move(over); }
 
@@ -76,6 +78,7 @@ class FaultRun {
   std::unordered_set<std::uint64_t> metadata_;  // Arrangements the library has seen afterwards.
   std::uint64_t qemu_ = 0;
   bool was_poisoned_ = false;
+  bool is_qemu_spared_ = false;
   bool was_open_ = false;
   bool was_reopened_ = false;
   std::function<void()> over_;
