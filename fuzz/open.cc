@@ -97,7 +97,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   must(MemoryPeak::bytes() <= kUntrustedMemoryMax, "an untrusted image costs too much memory");
   std::string why;
   std::optional<model::ReferenceQcow2> reference;
-  if (is_open && world.disk().content.size() <= kJudgedFileBytesMax) {
+  if (is_open && !world.has_data_file() && world.disk().content.size() <= kJudgedFileBytesMax) {
     reference = model::ReferenceQcow2::open(world.disk().content, why);
   }
   if (reference) {
