@@ -33,8 +33,8 @@ void freed(const volatile void* memory) {
   held_now -= std::min<std::uint64_t>(held_now, size);  // What was there before was not counted.
 }
 
-// No file system has larger files.
-constexpr std::uint64_t kFileEnd = std::uint64_t{1} << 62;
+// The device is full: a damaged entry makes no file that takes minutes to be checked.
+constexpr std::uint64_t kFileEnd = std::uint64_t{1} << 30;
 
 }  // namespace
 
@@ -70,8 +70,9 @@ class WatchedStorage final : public Storage {
         request.operation != StorageOperation::read && request.operation != StorageOperation::flush;
     must(writable_ || !is_change, "a change of what is open for reading");
     Result<void> result;
-    if (request.offset > kFileEnd || request.size_bytes() > kFileEnd - request.offset) {
-      result = failure_at(ErrorCode::io, request.tag, request.offset, "no file is so large");
+    if (is_change &&
+        (request.offset > kFileEnd || request.size_bytes() > kFileEnd - request.offset)) {
+      result = failure_at(ErrorCode::no_space, request.tag, request.offset, "the device is full");
     } else {
       if (is_change && &disk_ == &world_.disk_) {
         examine(request);
