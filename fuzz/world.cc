@@ -70,7 +70,7 @@ class WatchedStorage final : public Storage {
         request.operation != StorageOperation::read && request.operation != StorageOperation::flush;
     must(writable_ || !is_change, "a change of what is open for reading");
     Result<void> result;
-    if (is_change &&
+    if (is_change && &disk_ == &world_.disk_ &&
         (request.offset > kFileEnd || request.size_bytes() > kFileEnd - request.offset)) {
       result = failure_at(ErrorCode::no_space, request.tag, request.offset, "the device is full");
     } else {
