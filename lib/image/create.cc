@@ -131,12 +131,11 @@ Layout make_layout(const CreateOptions& options, std::uint64_t size) {
   while (true) {
     const std::uint64_t blocks =
         divide_up(layout.clusters(), layout.geometry.refcounts_per_block());
-    const std::uint64_t table = layout.geometry.clusters_for(blocks * 8);
-    if (blocks <= layout.blocks && table <= layout.table_clusters) {
+    if (blocks <= layout.blocks) {
       return layout;
     }
-    layout.blocks = std::max(blocks, layout.blocks);
-    layout.table_clusters = std::max(table, layout.table_clusters);
+    layout.blocks = blocks;
+    layout.table_clusters = layout.geometry.clusters_for(blocks * 8);
   }
 }
 
@@ -193,6 +192,17 @@ Result<void> serialise_what_fits(Header header, Bytes cluster0) {
   return header.serialise(cluster0);
 }
 
+// Whether the header has room for the names.
+Result<void> validate_room(const CreateOptions& options) noexcept {
+  try {
+    Buffer cluster = VARVE_TRY(Buffer::allocate_zeroed(options.cluster_bytes));
+    return serialise_what_fits(make_header(options, make_layout(options, options.size_bytes), 0),
+                               cluster.bytes());
+  } catch (const std::bad_alloc&) {
+    return failure(ErrorCode::no_memory, "cannot allocate a header");
+  }
+}
+
 // Tables first, then, behind a barrier, the header: a crash leaves no image or a whole one.
 Result<void> write_qcow2(Storage& storage, const CreateOptions& options, std::uint64_t size) {
   const Layout layout = make_layout(options, size);
@@ -202,16 +212,13 @@ Result<void> write_qcow2(Storage& storage, const CreateOptions& options, std::ui
   Image::Counters uncounted;
   Batch batch(uncounted);
   if (!storage.capabilities().fixed_size) {
-    VARVE_TRY(batch.resize(storage, 0));
-    VARVE_TRY(batch.run());
-    VARVE_TRY(batch.resize(storage, end));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(batch.run(batch.resize(storage, 0)));
+    VARVE_TRY(batch.run(batch.resize(storage, end)));
   } else if (storage.size() < end) {
     return refused(ErrorCode::no_space, "the device is too small for the image's tables", end,
                    storage.size());
   } else {
-    VARVE_TRY(batch.write_zeroes(storage, IoTag::header, HostOffset(0), end));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(batch.run(batch.write_zeroes(storage, IoTag::header, HostOffset(0), end)));
   }
   Buffer tables =
       VARVE_TRY(Buffer::allocate_zeroed((layout.table_clusters + layout.blocks) * cluster_bytes));
@@ -224,16 +231,12 @@ Result<void> write_qcow2(Storage& storage, const CreateOptions& options, std::ui
     store_refcount(geometry, blocks.subspan(block * cluster_bytes, cluster_bytes),
                    cluster % geometry.refcounts_per_block(), 1);
   }
-  VARVE_TRY(batch.write(storage, IoTag::refcount_table, layout.table(), tables.bytes()));
-  VARVE_TRY(batch.run());
-  VARVE_TRY(batch.flush(storage));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.write(storage, IoTag::refcount_table, layout.table(), tables.bytes())));
+  VARVE_TRY(batch.run(batch.flush(storage)));
   Buffer header = VARVE_TRY(Buffer::allocate_zeroed(cluster_bytes));
   VARVE_TRY(serialise_what_fits(make_header(options, layout, size), header.bytes()));
-  VARVE_TRY(batch.write(storage, IoTag::header, HostOffset(0), header.bytes()));
-  VARVE_TRY(batch.run());
-  VARVE_TRY(batch.flush(storage));
-  return batch.run();
+  VARVE_TRY(batch.run(batch.write(storage, IoTag::header, HostOffset(0), header.bytes())));
+  return batch.run(batch.flush(storage));
 }
 
 Result<void> write_raw(Storage& storage, const CreateOptions& options, std::uint64_t size) {
@@ -246,18 +249,14 @@ Result<void> write_raw(Storage& storage, const CreateOptions& options, std::uint
     }
     return {};
   }
-  VARVE_TRY(batch.resize(storage, 0));
-  VARVE_TRY(batch.run());
-  VARVE_TRY(batch.resize(storage, size));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.resize(storage, 0)));
+  VARVE_TRY(batch.run(batch.resize(storage, size)));
   if (options.preallocation == Preallocation::falloc && size != 0) {
-    VARVE_TRY(batch.allocate(storage, HostOffset(0), size));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(batch.run(batch.allocate(storage, HostOffset(0), size)));
   } else if (options.preallocation == Preallocation::full) {
     VARVE_TRY(write_zero_data(storage, uncounted, HostOffset(0), size));
   }
-  VARVE_TRY(batch.flush(storage));
-  return batch.run();
+  return batch.run(batch.flush(storage));
 }
 
 Result<std::unique_ptr<Storage>> open_new(Engine& engine, const std::string& path,
@@ -302,11 +301,15 @@ Result<void> validate(const CreateOptions& options) noexcept {
     if (!options.backing_name.empty()) {
       return refused(ErrorCode::unsupported, "raw images have no backing_file");
     }
+    if (options.preallocation == Preallocation::metadata) {
+      return refused(ErrorCode::unsupported, "raw images have no metadata to preallocate");
+    }
     return {};
   }
   VARVE_TRY(validate_geometry(options));
   VARVE_TRY(validate_version(options));
-  return validate_names(options);
+  VARVE_TRY(validate_names(options));
+  return validate_room(options);
 }
 
 Result<void> create_image_in(Storage& storage, Storage* data_storage,

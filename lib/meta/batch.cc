@@ -150,6 +150,10 @@ Result<void> Batch::run() noexcept {
   return waiter.outcome;
 }
 
+Result<void> Batch::run(const Result<void>& added) noexcept {
+  return added ? run() : added;
+}
+
 Result<void> write_zero_data(Storage& storage, Image::Counters& counters, HostOffset offset,
                              std::uint64_t length) noexcept {
   constexpr std::uint64_t kPieceBytes = kMiB;

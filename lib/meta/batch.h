@@ -47,6 +47,8 @@ class Batch {
   // Issues everything and runs the engine until all have completed. An empty batch succeeds.
   // REQUIRES: not inside a completion.
   Result<void> run() noexcept;
+  // The same, where what was just added could be: batch.run(batch.flush(storage)).
+  Result<void> run(const Result<void>& added) noexcept;
 
  private:
   struct Item {
