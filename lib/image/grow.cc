@@ -88,8 +88,7 @@ class Growth {
     if (metadata_->data_file != nullptr && metadata_->data_file->size() < new_size_ &&
         !metadata_->data_file->capabilities().fixed_size) {
       Batch batch(metadata_->counters);
-      VARVE_TRY(batch.resize(*metadata_->data_file, new_size_));
-      VARVE_TRY(batch.run());
+      VARVE_TRY(batch.run(batch.resize(*metadata_->data_file, new_size_)));
       metadata_->commit.note_unsynced(true);
     }
     VARVE_TRY(flush_and_wait(*metadata_));
@@ -162,15 +161,14 @@ class Growth {
     patch.set<std::uint64_t>(offsetof(RawHeader, virtual_size), new_size_);
     VARVE_TRY(write_header(*metadata_, patch));
     if (new_l1_.count != 0) {
-      const std::uint64_t old_clusters =
-          std::max<std::uint64_t>(1, metadata_->geometry.clusters_for(old_l1_entries_ * 8));
       metadata_->header.l1_entries = static_cast<std::uint32_t>(metadata_->l1.size());
       metadata_->header.l1_offset = metadata_->l1.offset();
       metadata_->commit.hold_l1(false);
       metadata_->store.let_drops_go();
       metadata_->reclaimer.kick();
       if (old_l1_entries_ != 0) {
-        metadata_->store.release({metadata_->geometry.cluster_of(old_l1_offset_), old_clusters});
+        metadata_->store.release({metadata_->geometry.cluster_of(old_l1_offset_),
+                                  metadata_->geometry.clusters_for(old_l1_entries_ * 8)});
       }
     }
     return {};
@@ -181,8 +179,8 @@ class Growth {
     Buffer copy = VARVE_TRY(Buffer::allocate_zeroed(bytes));
     metadata_->l1.serialise(0, bytes / kSectorBytes, copy.bytes());
     Batch batch(metadata_->counters);
-    VARVE_TRY(batch.write(*metadata_->file, IoTag::l1, metadata_->l1.offset(), copy.bytes()));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(
+        batch.run(batch.write(*metadata_->file, IoTag::l1, metadata_->l1.offset(), copy.bytes())));
     return barrier(*metadata_);
   }
 

@@ -389,8 +389,7 @@ Result<ProbeReport> probe(Storage& storage) noexcept {
     Image::Counters uncounted;
     Batch batch(uncounted);
     Buffer start = VARVE_TRY(Buffer::allocate(kSectorBytes));
-    VARVE_TRY(batch.read(storage, IoTag::header, HostOffset(0), start.bytes()));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(batch.run(batch.read(storage, IoTag::header, HostOffset(0), start.bytes())));
     ProbeReport report;
     report.format = "raw";
     for (const Magic& magic : kMagics) {

@@ -38,17 +38,12 @@ Result<void> check_inside(const Storage& file, IoTag tag, HostOffset offset,
 Result<void> read_into(Storage& file, IoTag tag, HostOffset offset, Bytes target) noexcept {
   Image::Counters uncounted;
   Batch batch(uncounted);
-  if (!target.empty()) {
-    VARVE_TRY(batch.read(file, tag, offset, target));
-    VARVE_TRY(batch.run());
-  }
-  return {};
+  return target.empty() ? Result<void>() : batch.run(batch.read(file, tag, offset, target));
 }
 
-// Reads what the file holds.
+// Reads what the file holds. REQUIRES: it does.
 Result<Buffer> read_table(Storage& file, IoTag tag, HostOffset offset,
                           std::uint64_t bytes) noexcept {
-  VARVE_TRY(check_inside(file, tag, offset, bytes));
   Buffer buffer = VARVE_TRY(Buffer::allocate(bytes));
   VARVE_TRY(read_into(file, tag, offset, buffer.bytes()));
   return buffer;
@@ -243,12 +238,10 @@ Result<Metadata::Loaded> load_tables(Storage& file, const LoadOptions& options) 
   Image::Counters uncounted;
   Batch batch(uncounted);
   Buffer start = VARVE_TRY(Buffer::allocate(4 * kKiB));
-  VARVE_TRY(batch.read(file, IoTag::header, HostOffset(0), start.bytes()));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.read(file, IoTag::header, HostOffset(0), start.bytes())));
   const std::uint64_t needed = VARVE_TRY(Header::bytes_needed(start.bytes()));
   Buffer cluster = VARVE_TRY(Buffer::allocate(std::max(needed, kSectorBytes)));
-  VARVE_TRY(batch.read(file, IoTag::header, HostOffset(0), cluster.bytes()));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.read(file, IoTag::header, HostOffset(0), cluster.bytes())));
   loaded.header = VARVE_TRY(Header::parse(cluster.bytes().first(needed)));
   const Header& header = loaded.header;
   if (options.untrusted) {
@@ -318,7 +311,8 @@ std::string directory_of(const std::string& path) {
 
 Result<std::string> resolve_name(const std::string& directory, const std::string& name) noexcept {
   try {
-    if (name.empty() || name.front() == '/') {
+    VARVE_ASSERT(!name.empty());
+    if (name.front() == '/') {
       return name;
     }
     if (directory.empty()) {

@@ -31,13 +31,11 @@ Result<void> make_zero(Metadata& metadata, const Claim& claim, Preallocation mod
   }
   Batch batch(metadata.counters);
   if (mode == Preallocation::falloc) {
-    VARVE_TRY(batch.allocate(storage, offset, bytes));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(batch.run(batch.allocate(storage, offset, bytes)));
   }
-  if (!claim.known_zero) {
-    VARVE_TRY(batch.write_zeroes(storage, IoTag::guest_data, offset, bytes));
-  }
-  return batch.run();
+  return claim.known_zero
+             ? Result<void>()
+             : batch.run(batch.write_zeroes(storage, IoTag::guest_data, offset, bytes));
 }
 
 Answer<Nothing> link_run(Metadata& metadata, GuestOffset guest, ClusterRun run) noexcept {

@@ -134,10 +134,7 @@ Result<void> RawImage::close() noexcept {
 
 Result<void> RawImage::flush_file() noexcept {
   Batch batch(counters_);
-  if (is_writable_) {
-    VARVE_TRY(batch.flush(*storage_));
-  }
-  return batch.run();
+  return is_writable_ ? batch.run(batch.flush(*storage_)) : Result<void>();
 }
 
 Result<void> RawImage::release() noexcept {
@@ -158,26 +155,41 @@ Result<void> RawImage::reacquire() noexcept {
 }
 
 Result<void> RawImage::grow(std::uint64_t new_size, Preallocation preallocation) noexcept {
-  const std::uint64_t old_size = storage_->size();
+  if (is_closed_) {
+    return failure(ErrorCode::invalid_argument, "the image is closed");
+  }
+  if (!is_writable_) {
+    return failure(ErrorCode::read_only, "the image is open read-only");
+  }
   if (new_size < size()) {
     return failure(ErrorCode::unsupported, "disks are not made smaller");
   }
   if (preallocation == Preallocation::metadata) {
     return failure(ErrorCode::unsupported, "raw images have no metadata to preallocate");
   }
+  const std::uint64_t old_size = storage_->size();
   Batch batch(counters_);
   if (new_size > old_size) {
-    VARVE_TRY(batch.resize(*storage_, new_size));
-    VARVE_TRY(batch.run());
-    if (preallocation == Preallocation::falloc) {
-      VARVE_TRY(batch.allocate(*storage_, HostOffset(old_size), new_size - old_size));
-      VARVE_TRY(batch.run());
-    } else if (preallocation == Preallocation::full) {
-      VARVE_TRY(write_zero_data(*storage_, counters_, HostOffset(old_size), new_size - old_size));
+    VARVE_TRY(batch.run(batch.resize(*storage_, new_size)));
+    const Result<void> filled = fill(old_size, preallocation);
+    if (!filled) {
+      // The disk is as large as before, where that can still be had.
+      static_cast<void>(batch.run(batch.resize(*storage_, old_size)));
+      return filled;
     }
   }
-  VARVE_TRY(batch.flush(*storage_));
-  return batch.run();
+  return batch.run(batch.flush(*storage_));
+}
+
+Result<void> RawImage::fill(std::uint64_t begin, Preallocation preallocation) noexcept {
+  const std::uint64_t length = storage_->size() - begin;
+  if (preallocation == Preallocation::full) {
+    return write_zero_data(*storage_, counters_, HostOffset(begin), length);
+  }
+  Batch batch(counters_);
+  return preallocation == Preallocation::falloc
+             ? batch.run(batch.allocate(*storage_, HostOffset(begin), length))
+             : Result<void>();
 }
 
 Result<BlockStatus> RawImage::layer_status(std::uint64_t offset, std::uint64_t length) noexcept {

@@ -43,6 +43,8 @@ class RawImage final : public ImageCore {
   void start(Slot& slot, BlockRequest& request) noexcept;
   void finish(Slot& slot, const Result<void>& result) noexcept;
   [[nodiscard]] Result<void> flush_file() noexcept;
+  // What a disk that has grown has from `begin` on.
+  [[nodiscard]] Result<void> fill(std::uint64_t begin, Preallocation preallocation) noexcept;
 
   std::unique_ptr<Storage> storage_;
   bool is_writable_;

@@ -55,8 +55,7 @@ Result<Buffer> ReferenceWalk::read(IoTag tag, HostOffset offset,
                                    std::uint64_t bytes) const noexcept {
   Buffer buffer = VARVE_TRY(Buffer::allocate(bytes));
   Batch batch(metadata_->counters);
-  VARVE_TRY(batch.read(*metadata_->file, tag, offset, buffer.bytes()));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.read(*metadata_->file, tag, offset, buffer.bytes())));
   return buffer;
 }
 
@@ -352,8 +351,9 @@ Result<void> ReferenceWalk::for_each_table(const TableVisitor& visit) noexcept {
         const Bytes bytes = buffer.bytes().subspan(i * cluster_bytes, cluster_bytes);
         if (!all_read) {
           // Something failed: once more, one by one, to tell which.
-          VARVE_TRY(batch.read(*metadata_->file, IoTag::l2, tables_[first + i].offset, bytes));
-          if (const Result<void> read = batch.run(); !read) {
+          if (const Result<void> read = batch.run(
+                  batch.read(*metadata_->file, IoTag::l2, tables_[first + i].offset, bytes));
+              !read) {
             problem_(read.error());
             continue;
           }

@@ -22,8 +22,7 @@ Result<void> shut_down(Metadata& metadata) noexcept {
   if (!metadata.file->capabilities().fixed_size && used < metadata.file->size() &&
       metadata.store.is_free_to_end()) {
     Batch batch(metadata.counters);
-    VARVE_TRY(batch.resize(*metadata.file, used));
-    VARVE_TRY(batch.run());
+    return batch.run(batch.resize(*metadata.file, used));
   }
   return {};
 }
