@@ -60,9 +60,6 @@ void ClusterStore::growth_took(ClusterRun area, std::uint64_t counted_end) noexc
 }
 
 Result<void> ClusterStore::check_vacant(ClusterRun run) const noexcept {
-  if (limits_.residents == nullptr) {
-    return {};
-  }
   const std::optional<HostCluster> resident = limits_.residents->find_resident(run);
   if (!resident) {
     return {};
@@ -154,9 +151,6 @@ Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
   Answer<Nothing> at_free = skip_counted();
   if (const Error* error = at_free.error();
       error != nullptr && error->code == ErrorCode::no_space) {
-    if (offer_unscanned(true)) {
-      return claim(wanted);
-    }
     // What was dropped may become free: once it is durable, and once it is reclaimed.
     if (!are_drops_held() && has_undurable_drops()) {
       return Need{Need::Kind::round, HostOffset(), 0};
@@ -168,7 +162,7 @@ Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
   VARVE_ASK(std::move(at_free));
   if (append_ >= limits_.file_clusters) {
     // Before the file grows, one more block of earlier sessions' free space is looked at.
-    if (offer_unscanned(false)) {
+    if (offer_unscanned()) {
       return claim(wanted);
     }
     return Need{Need::Kind::file_growth, geometry.offset_of(HostCluster(append_ + wanted)), 0};
@@ -252,14 +246,13 @@ void ClusterStore::offer(HostCluster cluster) noexcept {
   }
 }
 
-bool ClusterStore::offer_unscanned(bool all) noexcept {
-  bool offered = false;
-  while (unscanned_block_ < unscanned_end_ && (all || !offered)) {
-    offer(HostCluster(unscanned_block_ * refcounts_->geometry().refcounts_per_block()));
-    ++unscanned_block_;
-    offered = true;
+bool ClusterStore::offer_unscanned() noexcept {
+  if (unscanned_block_ == unscanned_end_) {
+    return false;
   }
-  return offered;
+  offer(HostCluster(unscanned_block_ * refcounts_->geometry().refcounts_per_block()));
+  ++unscanned_block_;
+  return true;
 }
 
 void ClusterStore::release(ClusterRun run) noexcept {

@@ -50,8 +50,8 @@ class ClusterStore {
     std::uint64_t first_fresh = 0;  // First cluster wholly beyond the end the file had when opened.
     bool fixed_size = false;        // Never ask for growth.
     bool growth_is_zero = false;
-    std::uint64_t quarantine_max = 0;      // Released clusters beyond which a round is wanted.
-    const Residents* residents = nullptr;  // Null: nothing is known.
+    std::uint64_t quarantine_max = 0;  // Released clusters beyond which a round is wanted.
+    const Residents* residents = nullptr;
   };
 
   ClusterStore(Refcounts& refcounts, Eras& eras) noexcept : refcounts_(&refcounts), eras_(&eras) {}
@@ -145,7 +145,7 @@ class ClusterStore {
  private:
   [[nodiscard]] Answer<std::optional<ClusterRun>> find_freed(std::uint64_t wanted) noexcept;
   [[nodiscard]] Answer<Claim> claim_at_end(std::uint64_t wanted) noexcept;
-  [[nodiscard]] bool offer_unscanned(bool all) noexcept;
+  [[nodiscard]] bool offer_unscanned() noexcept;
   [[nodiscard]] Answer<Nothing> skip_counted() noexcept;
   [[nodiscard]] Result<void> check_vacant(ClusterRun run) const noexcept;
   void offer(HostCluster cluster) noexcept;

@@ -95,31 +95,35 @@ Result<void> Metadata::reserve(const Config& config, ConstBytes header_sector) n
 Result<void> Metadata::place_tables() noexcept {
   using Kind = TablePlaces::Kind;
   TablePlaces& places = guard.places();
-  const auto place = [&](HostOffset offset, std::uint64_t bytes,
-                         Kind kind) noexcept -> Result<void> {
+  std::uint64_t wanted = 0;
+  const auto for_each_table = [&](auto&& take) noexcept {
+    take(HostOffset(), geometry.cluster_bytes(), Kind::header);
+    take(l1.offset(), l1.size() * 8, Kind::l1);
+    take(refcounts.table_offset(), refcounts.table().size() * 8, Kind::refcounts);
+    if (!snapshots.entries.empty()) {
+      take(header.snapshot_table_offset, snapshot_table_bytes, Kind::snapshot_table);
+    }
+    for (const std::uint64_t block : refcounts.table()) {
+      if (block != 0) {
+        take(HostOffset(block), 1, Kind::refcounts);
+      }
+    }
+    for (std::uint64_t i = 0; i < l1.size(); ++i) {
+      if (l1.entry(i).is_allocated()) {
+        take(l1.entry(i).offset(), 1, Kind::l2);
+      }
+    }
+  };
+  for_each_table([&](HostOffset, std::uint64_t bytes, Kind) noexcept {
+    wanted += geometry.clusters_for(bytes);
+  });
+  VARVE_TRY(places.reserve(wanted));
+  for_each_table([&](HostOffset offset, std::uint64_t bytes, Kind kind) noexcept {
     const std::uint64_t clusters = geometry.clusters_for(bytes);
-    VARVE_TRY(places.reserve(clusters));
     for (std::uint64_t i = 0; i < clusters; ++i) {
       places.add(geometry.cluster_of(offset) + i, kind);
     }
-    return {};
-  };
-  VARVE_TRY(place(HostOffset(), geometry.cluster_bytes(), Kind::header));
-  VARVE_TRY(place(l1.offset(), l1.size() * 8, Kind::l1));
-  VARVE_TRY(place(refcounts.table_offset(), refcounts.table().size() * 8, Kind::refcounts));
-  if (!snapshots.entries.empty()) {
-    VARVE_TRY(place(header.snapshot_table_offset, snapshot_table_bytes, Kind::snapshot_table));
-  }
-  for (const std::uint64_t block : refcounts.table()) {
-    if (block != 0) {
-      VARVE_TRY(place(HostOffset(block), 1, Kind::refcounts));
-    }
-  }
-  for (std::uint64_t i = 0; i < l1.size(); ++i) {
-    if (l1.entry(i).is_allocated()) {
-      VARVE_TRY(place(l1.entry(i).offset(), 1, Kind::l2));
-    }
-  }
+  });
   return {};
 }
 
@@ -153,7 +157,6 @@ void Metadata::satisfy(const Need& need, Waiter& waiter) noexcept {
       cache = &refcounts.blocks();
       break;
     case Need::Kind::l2_room:
-    case Need::Kind::refcount_room:
     case Need::Kind::round:
       commit.flush(waiter);
       return;

@@ -18,7 +18,6 @@ struct Need {
     l2_table,         // The table at `offset` is not in memory.
     refcount_block,   // The block at `offset` is not in memory.
     l2_room,          // Every cached table is dirty: a flush round must clean some.
-    refcount_room,    // The same for blocks.
     refcount_growth,  // No refcount block covers the cluster at `offset`.
     file_growth,      // The file must become at least `offset` bytes long.
     round,            // A flush round must complete first.

@@ -116,8 +116,8 @@ Result<bool> WalkItems::take_entries(std::uint32_t table, HostOffset offset, Con
     }
     copied |= raw;
     const std::uint64_t cluster = host >> geometry.cluster_bits;
-    if (host != 0 && cluster == run.cluster + run.count && (cluster & block_mask) != 0 &&
-        run.count != 0) {
+    // No cluster is number 0, where a run that is not begun would go on.
+    if (host != 0 && cluster == run.cluster + run.count && (cluster & block_mask) != 0) {
       ++run.count;
       continue;
     }
