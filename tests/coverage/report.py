@@ -6,17 +6,24 @@ Usage: report.py EXPORT ROOT [--list]
 EXPORT is what `llvm-cov export -format=text` wrote. Lines of unreached.txt:
 FILE | the line of code, without spaces around it | true or false | why it cannot be taken
 
-A branch that cannot be taken because it ends an assertion counts as none. --list prints the
-unexplained ones in the form of unreached.txt.
+What counts as no branch, because nothing can take it or nothing is decided there:
+ - one that ends an assertion, and the labels of a switch that lead to one;
+ - conditions the compiler knows: `while (true)`, and is_broken(), which only builds with mutations
+   ask (base/mutation.h). llvm shows both of their sides as never taken;
+ - what llvm shows for `switch (...)` itself, the default that is not written: warnings are errors,
+   so every value of the enumeration has a label.
+--list prints the unexplained ones in the form of unreached.txt.
 """
 
 import json
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 EXPLAINED_FLOORS = ("meta", "image")
 ASSERTIONS = ("VARVE_ASSERT", "VARVE_UNREACHABLE")
+KNOWN_CONDITION = re.compile(r"(?:true|!?is_broken\(Rule::\w+\))$")
 
 
 class Branches:
@@ -33,11 +40,26 @@ class Branches:
     def line(self, number):
         return self.lines[number - 1].strip()
 
+    def is_decided_nowhere(self, place):
+        """Whether the condition at this place is none of the program's own."""
+        number, column, end, end_column = place
+        code = self.lines[number - 1]
+        if KNOWN_CONDITION.match(code[column - 1:end_column - 1] if number == end else ""):
+            return True
+        if code.lstrip().startswith("switch (") and not code[column - 1:].startswith("case "):
+            return True
+        while self.line(number).startswith("case ") and self.line(number).endswith(":"):
+            number += 1
+        # Labels that leave a switch whose others return, behind which there is an assertion.
+        if self.line(number) == "break;" and self.line(number + 1) == "}":
+            number += 2
+        return number != place[0] and self.line(number).startswith(ASSERTIONS)
+
     def is_assertion(self, number):
         """Whether an assertion begins at this line or reaches it."""
         for at in range(number, max(number - 4, 0), -1):
             code = self.line(at)
-            if code.startswith(ASSERTIONS):
+            if code.startswith(ASSERTIONS) or (at == number and " VARVE_ASSERT(" in code):
                 return True
             if at < number and code.endswith((";", "{", "}")):
                 return False
@@ -45,8 +67,9 @@ class Branches:
 
     def sides(self):
         """(line, "true" or "false", whether it was taken)."""
-        for (number, *_), (yes, no) in sorted(self.taken.items()):
-            if not self.is_assertion(number):
+        for place, (yes, no) in sorted(self.taken.items()):
+            number = place[0]
+            if not self.is_assertion(number) and not self.is_decided_nowhere(place):
                 yield number, "true", yes != 0
                 yield number, "false", no != 0
 

@@ -217,85 +217,85 @@ TEST_F(GrowthsTest, OfFileAndCountsKeepApartInEveryOrder) {
     schedule_ = sim::Schedule();
   }
   EXPECT_GE(orders, 2u);
+}
 
-  // The last block of the device needs a larger table, for which there is no cluster left.
-  TEST_F(RefcountGrowthTest, ADeviceThatEndsBeforeALargerTableIsFull) {
-    disk_.content.resize(2 * kMiB + 512);
-    open(small(), true);
-    Result<Claim> next = claim(64);
-    while (next.has_value()) {
-      next = claim(64);
-    }
-    EXPECT_EQ(next.error().code, ErrorCode::no_space);
-    ASSERT_TRUE(flush().has_value());
-    expect_blocks_describe_themselves();
+// The last block of the device needs a larger table, for which there is no cluster left.
+TEST_F(RefcountGrowthTest, ADeviceThatEndsBeforeALargerTableIsFull) {
+  disk_.content.resize(2 * kMiB + 512);
+  open(small(), true);
+  Result<Claim> next = claim(64);
+  while (next.has_value()) {
+    next = claim(64);
   }
+  EXPECT_EQ(next.error().code, ErrorCode::no_space);
+  ASSERT_TRUE(flush().has_value());
+  expect_blocks_describe_themselves();
+}
 
-  TEST_F(RefcountGrowthTest, ATableBeyondItsLimitIsNotMade) {
-    open(small());
+TEST_F(RefcountGrowthTest, ATableBeyondItsLimitIsNotMade) {
+  open(small());
+  BlockingWaiter waiter(*engine_);
+  metadata_->satisfy({Need::Kind::refcount_growth, HostOffset(std::uint64_t{1} << 40), 0}, waiter);
+  const Result<void> grown = waiter.wait();
+  ASSERT_FALSE(grown.has_value());
+  EXPECT_EQ(grown.error().code, ErrorCode::no_space);
+  EXPECT_EQ(grown.error().tag, IoTag::refcount_table);
+  EXPECT_TRUE(claim(1).has_value());
+}
+
+// H3: one of them would cut off what the other writes behind the end.
+TEST_F(RefcountGrowthTest, TheFileAndItsCountsGrowOneAfterTheOther) {
+  open(small());
+  const std::uint64_t end = metadata_->refcounts.block_end() * 64 * 512;
+  const Need blocks{Need::Kind::refcount_growth, HostOffset(end), 0};
+  const Need file{Need::Kind::file_growth, HostOffset(8 * kMiB), 0};
+  for (const auto& [first, second] : {std::pair(blocks, file), std::pair(file, blocks)}) {
+    BlockingWaiter one(*engine_);
+    BlockingWaiter other(*engine_);
+    metadata_->satisfy(first, one);
+    metadata_->satisfy(second, other);
+    EXPECT_NE(metadata_->file_growth.is_running(), metadata_->refcount_growth.is_running());
+    EXPECT_FALSE(metadata_->is_idle());
+    EXPECT_TRUE(one.wait().has_value());
+    EXPECT_TRUE(other.wait().has_value());
+  }
+}
+
+// Whoever closes an image waits for everything that runs by itself.
+TEST_F(RefcountGrowthTest, AnImageIsIdleWhenNothingRuns) {
+  open(small());
+  const auto expect_busy = [&](auto&& begin) {
+    ASSERT_TRUE(metadata_->is_idle());
     BlockingWaiter waiter(*engine_);
-    metadata_->satisfy({Need::Kind::refcount_growth, HostOffset(std::uint64_t{1} << 40), 0},
-                       waiter);
-    const Result<void> grown = waiter.wait();
-    ASSERT_FALSE(grown.has_value());
-    EXPECT_EQ(grown.error().code, ErrorCode::no_space);
-    EXPECT_EQ(grown.error().tag, IoTag::refcount_table);
-    EXPECT_TRUE(claim(1).has_value());
-  }
-
-  // H3: one of them would cut off what the other writes behind the end.
-  TEST_F(RefcountGrowthTest, TheFileAndItsCountsGrowOneAfterTheOther) {
-    open(small());
-    const std::uint64_t end = metadata_->refcounts.block_end() * 64 * 512;
-    const Need blocks{Need::Kind::refcount_growth, HostOffset(end), 0};
-    const Need file{Need::Kind::file_growth, HostOffset(8 * kMiB), 0};
-    for (const auto& [first, second] : {std::pair(blocks, file), std::pair(file, blocks)}) {
-      BlockingWaiter one(*engine_);
-      BlockingWaiter other(*engine_);
-      metadata_->satisfy(first, one);
-      metadata_->satisfy(second, other);
-      EXPECT_NE(metadata_->file_growth.is_running(), metadata_->refcount_growth.is_running());
-      EXPECT_FALSE(metadata_->is_idle());
-      EXPECT_TRUE(one.wait().has_value());
-      EXPECT_TRUE(other.wait().has_value());
+    begin(waiter);
+    EXPECT_FALSE(metadata_->is_idle());
+    static_cast<void>(waiter.wait());
+    while (!metadata_->is_idle()) {
+      engine_->wait();
     }
-  }
-
-  // Whoever closes an image waits for everything that runs by itself.
-  TEST_F(RefcountGrowthTest, AnImageIsIdleWhenNothingRuns) {
-    open(small());
-    const auto expect_busy = [&](auto&& begin) {
-      ASSERT_TRUE(metadata_->is_idle());
-      BlockingWaiter waiter(*engine_);
-      begin(waiter);
-      EXPECT_FALSE(metadata_->is_idle());
-      static_cast<void>(waiter.wait());
-      while (!metadata_->is_idle()) {
-        engine_->wait();
-      }
-    };
-    expect_busy([&](Waiter& waiter) { metadata_->commit.flush(waiter); });
-    expect_busy([&](Waiter& waiter) { metadata_->defer(waiter, {}); });
-    expect_busy([&](Waiter& waiter) {
-      metadata_->defer(waiter, failure(ErrorCode::cancelled, "for the test"));
-    });
-    expect_busy([&](Waiter& waiter) {
-      metadata_->satisfy({Need::Kind::l2_table, HostOffset(512), 0}, waiter);
-    });
-    expect_busy([&](Waiter& waiter) {
-      metadata_->satisfy(
-          {Need::Kind::refcount_block, HostOffset(metadata_->refcounts.table()[0]), 0}, waiter);
-    });
-    HeaderWriter::Update update;
-    expect_busy([&](Waiter& waiter) { metadata_->take_dirty(waiter, update); });
-    // Who comes second finds it dirty already.
-    HeaderWriter::Update second;
-    expect_busy([&](Waiter& waiter) { metadata_->take_dirty(waiter, second); });
-    metadata_->released_dirty();
-    EXPECT_TRUE(metadata_->header.is_dirty());
-    metadata_->released_dirty();
-    EXPECT_FALSE(metadata_->header.is_dirty());
-  }
+  };
+  expect_busy([&](Waiter& waiter) { metadata_->commit.flush(waiter); });
+  expect_busy([&](Waiter& waiter) { metadata_->defer(waiter, {}); });
+  expect_busy([&](Waiter& waiter) {
+    metadata_->defer(waiter, failure(ErrorCode::cancelled, "for the test"));
+  });
+  expect_busy([&](Waiter& waiter) {
+    metadata_->satisfy({Need::Kind::l2_table, HostOffset(512), 0}, waiter);
+  });
+  expect_busy([&](Waiter& waiter) {
+    metadata_->satisfy({Need::Kind::refcount_block, HostOffset(metadata_->refcounts.table()[0]), 0},
+                       waiter);
+  });
+  HeaderWriter::Update update;
+  expect_busy([&](Waiter& waiter) { metadata_->take_dirty(waiter, update); });
+  // Who comes second finds it dirty already.
+  HeaderWriter::Update second;
+  expect_busy([&](Waiter& waiter) { metadata_->take_dirty(waiter, second); });
+  metadata_->released_dirty();
+  EXPECT_TRUE(metadata_->header.is_dirty());
+  metadata_->released_dirty();
+  EXPECT_FALSE(metadata_->header.is_dirty());
+}
 
 }  // namespace
 }  // namespace varve::test
