@@ -281,8 +281,9 @@ Result<std::unique_ptr<Metadata>> make_metadata(const Metadata::Config& config,
     Engine& engine = config.file->engine();
     engine.log(LogLevel::info, "the image was not closed: its counts are made anew",
                config.file->name());
-    VARVE_TRY(make_ready_to_change(*metadata));
-    const Result<void> settled = settle(*metadata);
+    const Result<void> ready = make_ready_to_change(*metadata);
+    const Result<void> settled = ready ? settle(*metadata) : ready;
+    wait_until_idle(*metadata);
     // What settling cannot put right is left to repairing, which begins with what it needs.
     if (!settled && !(allow_corrupt && settled.error().code == ErrorCode::corrupt)) {
       return settled.error();

@@ -7,6 +7,7 @@
 #include "meta/ask.h"
 #include "meta/batch.h"
 #include "meta/shutdown.h"
+#include "meta/straight_line.h"
 
 namespace varve {
 namespace {
@@ -90,6 +91,7 @@ Result<void> preallocate_new(Storage& storage, Storage* data_storage, Preallocat
   const std::uint64_t size = metadata->header.virtual_size;
   Result<void> result = preallocate_range(*metadata, GuestOffset(0), GuestOffset(size), mode);
   const Result<void> ended = shut_down(*metadata);
+  wait_until_idle(*metadata);
   return result ? ended : result;
 }
 

@@ -9,6 +9,7 @@
 #include "image/layer.h"
 #include "meta/ask.h"
 #include "meta/shutdown.h"
+#include "meta/straight_line.h"
 
 namespace varve {
 namespace {
@@ -81,9 +82,7 @@ void Qcow2Image::end_control_tasks() noexcept {
 }
 
 void Qcow2Image::wait_until_idle() noexcept {
-  while (!metadata_->is_idle()) {
-    file_->engine().wait();
-  }
+  varve::wait_until_idle(*metadata_);
 }
 
 ReadSource Qcow2Image::read_source() noexcept {

@@ -15,6 +15,12 @@ Result<void> make_ready_to_change(Metadata& metadata) noexcept {
   return waiter.wait();
 }
 
+void wait_until_idle(Metadata& metadata) noexcept {
+  while (!metadata.is_idle()) {
+    metadata.file->engine().wait();
+  }
+}
+
 Result<void> flush_and_wait(Metadata& metadata) noexcept {
   BlockingWaiter waiter(metadata.file->engine());
   metadata.commit.flush(waiter);

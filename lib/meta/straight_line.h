@@ -10,6 +10,10 @@ namespace varve {
 // What must happen before a session's first change has happened. Errors: those of FirstWrite.
 [[nodiscard]] Result<void> make_ready_to_change(Metadata& metadata) noexcept;
 
+// Nothing runs by itself any more: who gives the metadata up asks this first, whatever failed. A
+// write that was refused may have sent the corrupt mark on its way.
+void wait_until_idle(Metadata& metadata) noexcept;
+
 // Everything that was changed in memory is on disk.
 [[nodiscard]] Result<void> flush_and_wait(Metadata& metadata) noexcept;
 

@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "format/header.h"
+#include "format/l1_entry.h"
 #include "image/ground.h"
 #include "sim/faulty_storage.h"
 #include "sim/sim_disk.h"
@@ -365,6 +366,40 @@ TEST_F(Refusals, OfNothingWhereAFileIsSettledPartByPart) {
   VARVE_ASSERT_OK(report);
   EXPECT_EQ(report->corruptions, 0u);
   VARVE_EXPECT_OK(image->close());
+}
+
+// Making the counts anew finds that it would write over a table: the mark that says so is on its
+// way when opening has failed already.
+TEST_F(Refusals, OfADirtyImageWithTablesOverTablesEndWhenItsMarkIsWritten) {
+  CreateOptions many = small();
+  many.cluster_bytes = 512;
+  many.refcount_bits = 64;
+  many.size_bytes = 8 << 20;
+  unsigned marked = 0;
+  for (unsigned slot = 0; slot < 2; ++slot) {
+    for (unsigned target = 0; target < 5; ++target) {
+      make(many);
+      {
+        const auto image = open_image(options());
+        VARVE_EXPECT_OK(image->write(0, filled(40 * 512, 1)));
+        VARVE_EXPECT_OK(image->close());
+      }
+      const std::uint64_t l1 = get(offsetof(RawHeader, l1_offset));
+      const std::uint64_t refcounts = get(offsetof(RawHeader, refcount_table_offset));
+      const std::uint64_t targets[] = {l1, refcounts, get(refcounts), l1 + 512,
+                                       get(l1) & L1Entry::kOffsetMask};
+      put<std::uint64_t>(l1 + slot * 8, targets[target] | std::uint64_t{1} << 63);
+      put<std::uint64_t>(offsetof(RawHeader, incompatible_features), kIncompatibleDirty);
+      const auto opened = try_open(options());
+      if (!opened) {
+        EXPECT_EQ(opened.error().code, ErrorCode::corrupt) << describe(opened.error());
+        marked += (get(offsetof(RawHeader, incompatible_features)) & kIncompatibleCorrupt) != 0;
+      } else {
+        static_cast<void>((*opened)->close());
+      }
+    }
+  }
+  EXPECT_GT(marked, 0u);
 }
 
 // More references than 32 bits, let alone a refcount, can tell.
