@@ -25,7 +25,7 @@ constexpr std::uint8_t kBottom = 0xb0;
 // from the count.
 class CallStorage final : public sim::DecoratorStorage {
  public:
-  CallStorage(std::unique_ptr<Storage> inner, CallPlan& calls)
+  CallStorage(std::unique_ptr<Storage> inner, LifeCalls& calls)
       : DecoratorStorage(std::move(inner)), calls_(calls) {}
 
   void submit(StorageRequest& request) noexcept override {
@@ -49,7 +49,7 @@ class CallStorage final : public sim::DecoratorStorage {
     }
     return {};
   }
-  CallPlan& calls_;
+  LifeCalls& calls_;
 };
 
 Life life(const char* name, std::uint32_t cluster_bytes, std::uint64_t size_bytes) {
@@ -222,7 +222,7 @@ OpenOptions LifeRun::open_options() noexcept {
 void LifeRun::lay_ground() {
   disks_.clear();
   plan_ = sim::FaultPlan();
-  calls_ = CallPlan();
+  calls_ = LifeCalls();
   verdict_.clear();
   says_no_ = is_made_ = false;
   next_value_ = 1;

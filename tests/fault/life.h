@@ -51,7 +51,7 @@ inline std::ostream& operator<<(std::ostream& stream, const Life& life) {
 [[nodiscard]] std::vector<Life> lives();
 
 // Calls that are no requests (locks, looks at a size) fail by a count of their own.
-struct CallPlan {
+struct LifeCalls {
   std::uint64_t seen = 0;
   std::optional<std::uint64_t> failing;
   std::uint64_t hits = 0;
@@ -124,7 +124,7 @@ class LifeRun final : private FileOpener {
   Engine& engine_;
   std::map<std::string, sim::SimDisk> disks_;
   sim::FaultPlan plan_;
-  CallPlan calls_;
+  LifeCalls calls_;
   bool has_fault_ = false;
   bool is_damaged_ = false;
   bool says_no_ = false;  // Something has failed already.
