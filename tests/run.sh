@@ -27,7 +27,7 @@ find_qemu10() {
 
 # Two builds share the work. The sanitized one runs everything that is no peer's work and measures
 # nothing, of the long programs a share; the release one runs crash states and models at full
-# length, a quarter of the tools' command lines and a quarter of the interop matrix (of its
+# length, a sixth of the tools' command lines and a quarter of the interop matrix (of its
 # changes a seventh) beside QEMU, and what counts, measures, packages or looks at the text. A
 # share is spread over all options, geometries and scenarios.
 # tests/full.sh runs all of it whole in both.
@@ -42,9 +42,9 @@ test_sanitized() {
   VARVE_MODEL_OPERATIONS=800 VARVE_EXHAUSTIVE_LENGTH=2 VARVE_SCENARIO_SHARE=3 \
     VARVE_FAULT_RUNS=3 VARVE_ALLOCATION_RUNS=3 VARVE_LIFE_RUNS=3 VARVE_TRANSFER_RUNS=2 \
     VARVE_CRASH_LIBRARY=4 VARVE_CRASH_STATES=1 \
-    VARVE_FIELD_SHARE=8 VARVE_CASE_SHARE=3 VARVE_TOOL_SHARE=8 \
+    VARVE_FIELD_SHARE=12 VARVE_CASE_SHARE=3 VARVE_TOOL_SHARE=10 \
     run_ctest build/sanitize \
-    -E '^(hostile_corpus|interop_.*|(tool|tool_io)_[2-8]|(guest|nbd)[._].*)$'
+    -E '^(hostile_corpus|quickstart|interop_.*|(tool|tool_io)_[2-8]|(guest|nbd)[._].*)$'
 }
 
 build_release() {
@@ -58,7 +58,7 @@ build_release() {
 
 test_release() {
   local whole='hostile|hostile_corpus|package|quickstart'
-  VARVE_INTEROP_SHARE=4 VARVE_TOOL_SHARE=4 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
+  VARVE_INTEROP_SHARE=4 VARVE_TOOL_SHARE=6 VARVE_CRASH_RANDOM=24 VARVE_CRASH_LIBRARY=0 \
     VARVE_CRASH_STATES=1012000 \
     run_ctest build/release \
     -R "^(($LONG_PROGRAMS)(_[0-9]+)?|(bench|tidy)\\..*|(capi_|guest|nbd).*|$whole)\$"
