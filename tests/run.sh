@@ -44,7 +44,7 @@ test_sanitized() {
     VARVE_CRASH_LIBRARY=4 VARVE_CRASH_STATES=1 \
     VARVE_FIELD_SHARE=16 VARVE_CASE_SHARE=3 VARVE_TOOL_SHARE=10 \
     run_ctest build/sanitize \
-    -E '^(hostile_corpus|quickstart|interop_.*|(tool|tool_io)_[2-8]|(guest|nbd)[._].*)$'
+    -E '^(crash_[2-4]|hostile_corpus|quickstart|interop_.*|(tool|tool_io)_[2-8]|(guest|nbd)[._].*)$'
 }
 
 build_release() {
