@@ -3,7 +3,7 @@
 // calls whole as well.
 #include <varve/check.h>
 
-#include "model/reference_qcow2.h"
+#include "judge.h"
 #include "player.h"
 
 namespace varve::fuzz {
@@ -56,17 +56,6 @@ void check_on_budgets(World& world, const CheckReport& report) {
   }
 }
 
-// Of images that are called whole: the reference takes its time with others.
-void ask_reference(const sim::SparseBytes& file, const CheckReport& report) {
-  std::string why;
-  const auto reference = model::ReferenceQcow2::open(file, why);
-  must(reference.has_value(), "called whole, and the reference cannot open it: " + why);
-  const model::ReferenceReport judged = reference->check();
-  // Counts of clusters the file does not have are leaks to the reference alone.
-  must(judged.corruptions.empty() && judged.mismatches.empty() && judged.leaks >= report.leaks,
-       "called whole, and the reference finds " + judged.text());
-}
-
 }  // namespace
 }  // namespace varve::fuzz
 
@@ -102,8 +91,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const bool is_whole = report->corruptions + report->failures == 0;
     must((strict->corruptions + strict->failures == 0) == is_whole,
          "whole or not, depending on how it is opened");
-    if (is_whole && !world.has_data_file() && world.disk().content.size() <= kJudgedFileBytesMax) {
-      ask_reference(world.disk().content, *report);
+    // Others the reference takes its time with. Counts of clusters the file does not have are leaks
+    // to it alone.
+    if (is_whole && can_be_judged(world)) {
+      must(expect_whole(world, "called whole, and ") >= report->leaks,
+           "the reference misses leaks");
     }
   }
   return 0;

@@ -7,6 +7,7 @@
 #include <varve/bitmap.h>
 #include <varve/snapshot.h>
 
+#include "judge.h"
 #include "model/reference_qcow2.h"
 #include "player.h"
 
@@ -97,7 +98,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   must(MemoryPeak::bytes() <= kUntrustedMemoryMax, "an untrusted image costs too much memory");
   std::string why;
   std::optional<model::ReferenceQcow2> reference;
-  if (is_open && !world.has_data_file() && world.disk().content.size() <= kJudgedFileBytesMax) {
+  if (is_open && can_be_judged(world)) {
     reference = model::ReferenceQcow2::open(world.disk().content, why);
   }
   if (reference) {

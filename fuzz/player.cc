@@ -5,23 +5,12 @@
 
 #include "base/checked.h"
 #include "base/units.h"
-#include "model/reference_qcow2.h"
+#include "judge.h"
 
 namespace varve::fuzz {
 namespace {
 
 constexpr std::size_t kSnapshotsMax = 6;
-
-std::string text_of(const CheckReport& report) {
-  std::string text = std::to_string(report.leaks) + " leaks, " +
-                     std::to_string(report.corruptions) + " corruptions, " +
-                     std::to_string(report.failures) + " failures";
-  for (const Finding& finding : report.findings) {
-    text += std::string("; ") + corruption_name(finding.reason) + " at " +
-            std::to_string(finding.offset);
-  }
-  return text;
-}
 
 // What a discard may leave of a sector: what it held, or zeros.
 bool is_old_or_zero(ConstBytes found, ConstBytes old) {
@@ -324,13 +313,8 @@ void Player::compare_closed() {
   must(report.has_value() && report->leaks + report->corruptions + report->failures == 0,
        report ? text_of(*report) : describe(report.error()));
   must_succeed("closing", (*image)->close());
-  if (!world_.has_data_file() && world_.disk().content.size() <= kJudgedFileBytesMax) {
-    std::string why;
-    const auto reference = model::ReferenceQcow2::open(world_.disk().content, why);
-    must(reference.has_value(), "the reference cannot open it: " + why);
-    const model::ReferenceReport judged = reference->check();
-    must(judged.corruptions.empty() && judged.mismatches.empty() && judged.leaks == 0,
-         "the reference finds " + judged.text());
+  if (can_be_judged(world_)) {
+    must(expect_whole(world_, "") == 0, "the reference finds leaks");
   }
 }
 
