@@ -88,9 +88,10 @@ struct CheckReport {
 // What may be repaired.
 enum class Repair : std::uint8_t {
   leaks,  // Space nobody refers to is given back; with anything else wrong nothing changes.
-  all,    // Counts, flags and reserved bits; refcount structures that cannot be trusted are made
-          // anew; what lies over a table gets a place of its own; snapshots whose entries cannot be
-  // read leave the table; bitmaps, where one shares its space or breaks a rule, are given up.
+  // Counts, flags and reserved bits; refcount structures that cannot be trusted are made anew; what
+  // lies over a table gets a place of its own; snapshots whose entries cannot be read leave the
+  // table; bitmaps, where one shares its space or breaks a rule, are given up.
+  all,
 };
 
 struct RepairReport {

@@ -150,8 +150,7 @@ Result<AuditHeader> AuditHeader::read(Storage& file) {
   Image::Counters uncounted;
   Batch batch(uncounted);
   Buffer start = VARVE_TRY(Buffer::allocate(4 * kKiB));
-  VARVE_TRY(batch.read(file, IoTag::header, HostOffset(0), start.bytes()));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.read(file, IoTag::header, HostOffset(0), start.bytes())));
   const Result<std::uint64_t> needed = Header::bytes_needed(start.bytes());
   const bool is_qcow2 =
       needed || needed.error().corruption == Corruption::cluster_bits_out_of_range;
@@ -159,8 +158,7 @@ Result<AuditHeader> AuditHeader::read(Storage& file) {
     return needed.error();
   }
   header.cluster0 = VARVE_TRY(Buffer::allocate(needed ? *needed : start.size()));
-  VARVE_TRY(batch.read(file, IoTag::header, HostOffset(0), header.cluster0.bytes()));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.read(file, IoTag::header, HostOffset(0), header.cluster0.bytes())));
 
   const ConstBytes cluster = header.cluster0.bytes();
   header.raw = *load<RawHeader>(cluster);

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 
-#include "base/buffer.h"
 #include "base/try.h"
-#include "format/bitmap_directory.h"
-#include "meta/batch.h"
+#include "meta/bitmap_entries.h"
 #include "meta/reference_walk.h"
 
 namespace varve {
@@ -69,14 +67,11 @@ Result<std::vector<Loss>> BitmapSurvey::name_all() {
   loss.kind = Loss::Kind::bitmap;
   loss.reason = *reason_;
   loss.count = extension.count;
-  Buffer directory = VARVE_TRY(Buffer::allocate(extension.directory_bytes));
-  Batch batch(metadata_->counters);
-  VARVE_TRY(
-      batch.read(*metadata_->file, IoTag::bitmap, extension.directory_offset, directory.bytes()));
-  const Result<void> read = batch.run();
-  const auto entries =
-      read ? parse_bitmap_directory(directory.bytes(), extension, metadata_->geometry)
-           : Result<std::vector<BitmapEntry>>(read.error());
+  MeteredMemory held;
+  const auto entries = read_bitmap_entries(*metadata_, extension, held);
+  if (!entries && entries.error().code == ErrorCode::no_memory) {
+    return entries.error();
+  }
   if (!entries) {
     return std::vector<Loss>{loss};
   }

@@ -2,12 +2,10 @@
 
 #include <varve/bitmap.h>
 
-#include "base/buffer.h"
 #include "base/failure.h"
 #include "base/try.h"
-#include "format/bitmap_directory.h"
 #include "image/qcow2_image.h"
-#include "meta/batch.h"
+#include "meta/bitmap_entries.h"
 
 namespace varve {
 namespace {
@@ -15,14 +13,8 @@ namespace {
 Result<std::vector<BitmapInfo>> read_directory(Metadata& metadata,
                                                const BitmapsExtension& extension) {
   MeteredMemory held;
-  VARVE_TRY(held.take(metadata.meter, bitmap_directory_memory(extension)));
-  Buffer directory = VARVE_TRY(Buffer::allocate(extension.directory_bytes));
-  Batch batch(metadata.counters);
-  VARVE_TRY(
-      batch.read(*metadata.file, IoTag::bitmap, extension.directory_offset, directory.bytes()));
-  VARVE_TRY(batch.run());
   const std::vector<BitmapEntry> entries =
-      VARVE_TRY(parse_bitmap_directory(directory.bytes(), extension, metadata.geometry));
+      VARVE_TRY(read_bitmap_entries(metadata, extension, held));
   std::vector<BitmapInfo> bitmaps;
   bitmaps.reserve(entries.size());
   for (const BitmapEntry& entry : entries) {

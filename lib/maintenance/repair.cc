@@ -163,8 +163,8 @@ class Repairer {
     VARVE_TRY(table.serialise(bytes.bytes()));
     const HostOffset offset = metadata().geometry.offset_of(run.first);
     Batch batch(metadata().counters);
-    VARVE_TRY(batch.write(*metadata().file, IoTag::snapshot_table, offset, bytes.bytes()));
-    VARVE_TRY(batch.run());
+    VARVE_TRY(
+        batch.run(batch.write(*metadata().file, IoTag::snapshot_table, offset, bytes.bytes())));
     VARVE_TRY(barrier(metadata()));
     return switch_snapshots(offset);
   }

@@ -113,8 +113,7 @@ void Separation::survey_compressed(HostOffset table, ConstBytes bytes) {
 Result<void> Separation::copy(HostOffset from, HostOffset to, Bytes bytes, IoTag tag) {
   const Geometry& geometry = metadata_->geometry;
   Batch batch(metadata_->counters);
-  VARVE_TRY(batch.read(*metadata_->file, tag, from, bytes));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.read(*metadata_->file, tag, from, bytes)));
   if (tag == IoTag::l2) {
     // What both tables map is shared from now on.
     for (std::uint64_t i = 0; i < geometry.l2_entries(); ++i) {
@@ -124,8 +123,7 @@ Result<void> Separation::copy(HostOffset from, HostOffset to, Bytes bytes, IoTag
       }
     }
   }
-  VARVE_TRY(batch.write(*metadata_->file, tag, to, bytes));
-  VARVE_TRY(batch.run());
+  VARVE_TRY(batch.run(batch.write(*metadata_->file, tag, to, bytes)));
   metadata_->commit.note_unsynced(false);
   // The count, and what it counts.
   return flush_and_wait(*metadata_);

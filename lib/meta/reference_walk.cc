@@ -7,8 +7,8 @@
 
 #include "base/failure.h"
 #include "base/try.h"
-#include "format/bitmap_directory.h"
 #include "meta/batch.h"
+#include "meta/bitmap_entries.h"
 
 namespace varve {
 namespace {
@@ -297,11 +297,7 @@ Result<void> ReferenceWalk::visit_bitmaps(const FixedVisitor& visit) {
     return {};
   }
   MeteredMemory held;
-  VARVE_TRY(held.take(metadata_->meter, bitmap_directory_memory(*extension)));
-  const Buffer directory =
-      VARVE_TRY(read(IoTag::bitmap, extension->directory_offset, extension->directory_bytes));
-  const auto entries =
-      VARVE_TRY(parse_bitmap_directory(directory.bytes(), *extension, metadata_->geometry));
+  const auto entries = VARVE_TRY(read_bitmap_entries(*metadata_, *extension, held));
   for (const BitmapEntry& entry : entries) {
     const HostOffset where =
         extension->directory_offset + (entry.flags_offset - offsetof(RawBitmapEntry, flags));

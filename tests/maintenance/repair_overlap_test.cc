@@ -29,14 +29,18 @@ class RepairOverlap : public RepairTest {
     ASSERT_TRUE(image->close().has_value());
     ASSERT_NE(get(l2(20)) & kCompressed, 0u);
   }
+  // The same, and the cluster that holds it is the 6th of the disk as well.
+  void make_with_shared_cluster() {
+    make_with_compressed();
+    const std::uint64_t place = get(l2(20)) & ~kCompressed & (kOffset | 0x1ff);
+    put(l2(6), (place / cluster_ * cluster_) | kCopied);
+  }
 };
 
 // A cluster that is written in place and holds compressed data too: the next write would destroy
 // it. Afterwards both are there, and writing the one leaves the other alone.
 TEST_F(RepairOverlap, CompressedDataLeavesAClusterThatIsWrittenInPlace) {
-  make_with_compressed();
-  const std::uint64_t place = get(l2(20)) & ~kCompressed & (kOffset | 0x1ff);
-  put(l2(6), (place / cluster_ * cluster_) | kCopied);
+  make_with_shared_cluster();
   const auto before = content();
   const auto compressed = read_cluster(20);
   const RepairReport report = run_repair(Repair::all);
@@ -83,9 +87,7 @@ TEST_F(RepairOverlap, CompressedDataOverATableGetsAPlaceOfItsOwn) {
 }
 
 TEST_F(RepairOverlap, APowerCutWhileCompressedDataMovesLeavesNothingWorse) {
-  make_with_compressed();
-  const std::uint64_t place = get(l2(20)) & ~kCompressed & (kOffset | 0x1ff);
-  put(l2(6), (place / cluster_ * cluster_) | kCopied);
+  make_with_shared_cluster();
   const auto before = content();
   const auto compressed = read_cluster(20);
   OpenOptions options;
