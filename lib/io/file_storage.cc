@@ -264,7 +264,10 @@ void FileStorage::admitted(StorageRequest& request) noexcept {
 
 WriteTracker::Range FileStorage::range_of(const StorageRequest& request) const noexcept {
   if (request.operation == StorageOperation::resize) {
-    return {std::min(size_, request.offset), WriteTracker::kNoEnd, false};
+    // What remains of a block that is cut is zeroed through the page cache, where a direct write
+    // into the same page collides with it: the kernel then fails the next flush.
+    const std::uint64_t from = std::min(size_, request.offset);
+    return {round_down(from, kIoAlignment), WriteTracker::kNoEnd, !is_aligned(from, kIoAlignment)};
   }
   const std::uint64_t end = request.offset + request.size_bytes();
   if (!FileRequest(const_cast<StorageRequest&>(request)).is(FileRequest::bounced)) {
