@@ -26,7 +26,8 @@ enum class Rule : unsigned char {
   o12,
   h1,
   h2,
-  h3,
+  h3_slot,
+  h3_growth,
   h4,
   h5,
 };
@@ -34,9 +35,9 @@ enum class Rule : unsigned char {
 #ifdef VARVE_MUTATIONS
 
 inline constexpr bool kHasMutations = true;
-inline constexpr const char* kRuleNames[] = {"none", "O1", "O2", "O3", "O4",  "O5",
-                                             "O6",   "O7", "O8", "O9", "O10", "O11",
-                                             "O12",  "H1", "H2", "H3", "H4",  "H5"};
+inline constexpr const char* kRuleNames[] = {
+    "none", "O1",  "O2",  "O3", "O4", "O5",      "O6",        "O7", "O8", "O9",
+    "O10",  "O11", "O12", "H1", "H2", "H3-slot", "H3-growth", "H4", "H5"};
 
 inline Rule rule_from_environment() noexcept {
   const char* name = std::getenv("VARVE_BREAK_RULE");

@@ -189,6 +189,9 @@ Answer<Nothing> Map::prepare(GuestOffset offset) noexcept {
 
 Answer<Nothing> Map::allocate_table(std::uint64_t l1_index) noexcept {
   if (!parts_.l2->can_make()) {
+    if (is_broken(Rule::h3_slot)) {
+      static_cast<void>(parts_.store->claim(1));  // Claims, and waits before it links.
+    }
     return Need{Need::Kind::l2_room, HostOffset(), 0};
   }
   if (const Result<void> reserved = parts_.guard->places().reserve(1); !reserved) {
@@ -215,6 +218,9 @@ Answer<Nothing> Map::copy_table(std::uint64_t l1_index, TableCache::Table& share
   }
   VARVE_ASK(parts_.store->has_room_for_drops(1));
   if (!parts_.l2->can_copy(shared)) {
+    if (is_broken(Rule::h3_slot)) {
+      static_cast<void>(parts_.store->claim(1));
+    }
     return Need{Need::Kind::l2_room, HostOffset(), 0};
   }
   const Claim claim = VARVE_ASK(parts_.store->claim(1));

@@ -171,14 +171,14 @@ void Metadata::satisfy(const Need& need, Waiter& waiter) noexcept {
       return;
     case Need::Kind::refcount_growth:
       // The two never run at once: a resize would cut off what the other writes behind the end.
-      if (file_growth.is_running() && !is_broken(Rule::h3)) {
+      if (file_growth.is_running() && !is_broken(Rule::h3_growth)) {
         file_growth.wait(waiter);
       } else {
         refcount_growth.grow(need, waiter);
       }
       return;
     case Need::Kind::file_growth:
-      if (refcount_growth.is_running() && !is_broken(Rule::h3)) {
+      if (refcount_growth.is_running() && !is_broken(Rule::h3_growth)) {
         refcount_growth.wait(waiter);
       } else {
         file_growth.grow(need.offset, waiter);

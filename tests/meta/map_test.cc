@@ -7,6 +7,43 @@ namespace {
 
 class MapTest : public MetaTest {
  protected:
+  // Of all clusters there are.
+  std::uint64_t references() {
+    std::uint64_t sum = 0;
+    for (std::uint64_t i = 0; i < metadata_->store.used_end(); ++i) {
+      sum += count_of(i);
+    }
+    return sum;
+  }
+  // Prepares each of these slots to be written; where that has to wait, nothing has changed by
+  // then, and where it succeeds, everything has. Returns how often it had to wait for room.
+  std::size_t prepare_slots(std::uint64_t first, std::uint64_t end) {
+    const Geometry& geometry = metadata_->geometry;
+    std::size_t waits = 0;
+    for (std::uint64_t slot = first; slot < end; ++slot) {
+      const GuestOffset guest(slot * geometry.l2_entries() * geometry.cluster_bytes());
+      const L1Entry entry = metadata_->l1.entry(slot);
+      while (true) {
+        const std::uint64_t counted = references();
+        const Answer<Nothing> answer = metadata_->map.prepare(guest);
+        if (answer.need() == nullptr) {
+          EXPECT_TRUE(answer.has_value());
+          EXPECT_TRUE(metadata_->l1.entry(slot).is_copied());
+          EXPECT_NE(metadata_->l1.entry(slot).raw(), entry.raw());
+          EXPECT_EQ(references(), counted + 1);
+          break;
+        }
+        EXPECT_EQ(metadata_->l1.entry(slot).raw(), entry.raw());
+        EXPECT_EQ(references(), counted) << "claimed, and not linked";
+        waits += answer.need()->kind == Need::Kind::l2_room ? 1 : 0;
+        BlockingWaiter waiter(*engine_);
+        metadata_->satisfy(*answer.need(), waiter);
+        EXPECT_TRUE(waiter.wait().has_value());
+      }
+    }
+    return waits;
+  }
+
   void set(std::uint64_t cluster, L2Entry entry) {
     const GuestOffset guest(cluster * metadata_->geometry.cluster_bytes());
     ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
@@ -60,6 +97,31 @@ TEST_F(MapTest, BrokenEntriesNameTheirPlace) {
   ASSERT_FALSE(broken.has_value());
   EXPECT_EQ(broken.error().corruption, Corruption::l2_entry_reserved_bits);
   EXPECT_EQ(broken.error().offset, metadata_->l1.entry(0).offset().value() + 4 * 8);
+}
+
+// H3: who waits for room in the cache has claimed nothing yet.
+TEST_F(MapTest, ATableIsClaimedFilledAndLinkedInOneGo) {
+  open(small());
+  EXPECT_GT(prepare_slots(0, 400), 0u);
+}
+
+TEST_F(MapTest, ATableOfASnapshotIsCopiedInOneGo) {
+  open(small());
+  std::uint64_t slots = 0;
+  while (metadata_->l2.can_make()) {
+    EXPECT_EQ(prepare_slots(slots, slots + 1), 0u);
+    ++slots;
+  }
+  // Still as they were made, in memory only, and a snapshot's too.
+  for (std::uint64_t slot = 0; slot < slots; ++slot) {
+    const HostOffset offset = metadata_->l1.entry(slot).offset();
+    const ClusterRun table{metadata_->geometry.cluster_of(offset), 1};
+    ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->store.share(table); }).has_value());
+    metadata_->l1.set(slot, L1Entry::table(offset, false));
+  }
+  metadata_->store.hold_drops();
+  EXPECT_GT(prepare_slots(0, slots), 0u);
+  metadata_->store.let_drops_go();
 }
 
 // History: f8de16605c.
