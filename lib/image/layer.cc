@@ -114,7 +114,9 @@ Result<SnapshotTable> read_snapshots(Storage& file, const Header& header, Meter*
 }
 
 // What is left of a table that cannot be read as it should be.
-Result<void> salvage_snapshots(Storage& file, Meter* meter, Metadata::Loaded& loaded) noexcept {
+Result<void> salvage_snapshots(Storage& file, const LoadOptions& options,
+                               Metadata::Loaded& loaded) noexcept {
+  Meter* const meter = options.meter;
   const Header& header = loaded.header;
   const std::uint64_t start = header.snapshot_table_offset.value();
   if (header.snapshot_count == 0) {
@@ -135,9 +137,10 @@ Result<void> salvage_snapshots(Storage& file, Meter* meter, Metadata::Loaded& lo
   VARVE_TRY(held.take(meter, bytes));
   const Buffer buffer =
       VARVE_TRY(read_table(file, IoTag::snapshot_table, header.snapshot_table_offset, bytes));
-  loaded.snapshots = VARVE_TRY(SnapshotTable::salvage(
-      buffer.bytes(), header, round_up(file.size(), kSectorBytes), loaded.snapshot_losses,
-      loaded.snapshot_table_bytes, loaded.are_losses_at_end));
+  loaded.file_end = options.file_end != 0 ? options.file_end : round_up(file.size(), kSectorBytes);
+  loaded.snapshots = VARVE_TRY(
+      SnapshotTable::salvage(buffer.bytes(), header, loaded.file_end, loaded.snapshot_losses,
+                             loaded.snapshot_table_bytes, loaded.are_losses_at_end));
   return {};
 }
 
@@ -259,7 +262,7 @@ Result<Metadata::Loaded> load_tables(Storage& file, const LoadOptions& options) 
     loaded.refcount_table = VARVE_TRY(std::move(counts));
   }
   if (options.to_be_repaired) {
-    VARVE_TRY(salvage_snapshots(file, options.meter, loaded));
+    VARVE_TRY(salvage_snapshots(file, options, loaded));
   } else {
     loaded.snapshots =
         VARVE_TRY(read_snapshots(file, header, options.meter, loaded.snapshot_table_bytes));

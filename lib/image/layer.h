@@ -32,6 +32,9 @@ struct LoadOptions {
   bool to_be_repaired = false;
   bool untrusted = false;
   Meter* meter = nullptr;
+  // Where the file ended when repairing it began; 0: now. A snapshot whose L1 table lies behind it
+  // is lost, and is not found again in what repairing has put there.
+  std::uint64_t file_end = 0;
 };
 // Reads header, L1, refcount table and snapshot table, and checks what the format says of each.
 [[nodiscard]] Result<Metadata::Loaded> load_tables(Storage& file,

@@ -364,7 +364,8 @@ Result<void> Qcow2Image::reload() noexcept {
   if (!control_tasks.empty() || !open_snapshots.empty()) {
     return failure(ErrorCode::busy, "the image is used while it is repaired: reopen it");
   }
-  Metadata::Loaded loaded = VARVE_TRY(load_tables(*file_, {.to_be_repaired = true}));
+  Metadata::Loaded loaded = VARVE_TRY(
+      load_tables(*file_, {.to_be_repaired = true, .file_end = metadata_->file_end_at_load}));
   auto anew = VARVE_TRY(Metadata::make(config_.metadata, std::move(loaded)));
   VARVE_ASSERT(anew->control.try_take());
   anew->counters = metadata_->counters;

@@ -44,6 +44,7 @@ Metadata::Metadata(const Config& config, Loaded loaded)
       snapshot_table_bytes(loaded.snapshot_table_bytes),
       snapshot_losses(std::move(loaded.snapshot_losses)),
       are_losses_at_end(loaded.are_losses_at_end),
+      file_end_at_load(loaded.file_end),
       header_writer(*file, counters),
       refcounts(geometry, *file, counters),
       store(refcounts, eras),

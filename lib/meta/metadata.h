@@ -59,6 +59,7 @@ class Metadata final : private Waiter,
     // whether that is the end of the table and nothing else.
     std::vector<Loss> snapshot_losses;
     bool are_losses_at_end = true;
+    std::uint64_t file_end = 0;  // Behind which nothing of it was looked for.
   };
   // Errors: no_memory.
   static Result<std::unique_ptr<Metadata>> make(const Config& config, Loaded loaded) noexcept;
@@ -112,6 +113,7 @@ class Metadata final : private Waiter,
   std::uint64_t snapshot_table_bytes;  // As it stands on disk: other programs' entries are shorter.
   std::vector<Loss> snapshot_losses;   // Of a damaged table (see Loaded).
   bool are_losses_at_end;
+  std::uint64_t file_end_at_load;
   Eras eras;
   HeaderWriter header_writer;
   Refcounts refcounts;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "format/snapshot_table.h"
 #include "maintenance/check_fixture.h"
 #include "sim/crash_states.h"
 #include "sim/sim_disk.h"
@@ -84,6 +85,15 @@ class RepairTest : public CheckTest {
     const auto image = open(true);
     write(*image, 4, 6);
     ASSERT_TRUE(image->close().has_value());
+  }
+  // The place of the second snapshot's entry.
+  [[nodiscard]] std::uint64_t second_entry() const {
+    const std::uint64_t table = get(offsetof(RawHeader, snapshot_table_offset));
+    return table + round_up(sizeof(RawSnapshotEntry) +
+                                get(table + offsetof(RawSnapshotEntry, extra_bytes), 4) +
+                                get(table + offsetof(RawSnapshotEntry, id_bytes), 2) +
+                                get(table + offsetof(RawSnapshotEntry, name_bytes), 2),
+                            8);
   }
   // Counts of shared and single clusters too high and too low, a flag that lies, and two leaks.
   void damage() const {

@@ -40,6 +40,36 @@ TEST_F(RepairLeftTest, DataThatASnapshotTakesForATableIsNotMended) {
   EXPECT_EQ(read_bytes(path_, host(12), cluster_), before);
 }
 
+// The file grows while it is repaired, over where the entry of a lost snapshot leads.
+TEST_F(RepairLeftTest, ASnapshotLostBehindTheEndIsNotFoundInWhatRepairingPutsThere) {
+  make_with_snapshot(small());
+  add_snapshot("second");
+  add_snapshot("third");
+  {
+    const auto image = open(true);  // No space is left over inside the file.
+    write(*image, 16, 8);
+    ASSERT_TRUE(image->close().has_value());
+  }
+  const auto before = content();
+  const std::uint64_t end = round_up(std::filesystem::file_size(path_), cluster_);
+  put(second_entry() + offsetof(RawSnapshotEntry, l1_offset), end);
+  // Counts that cannot be trusted are made anew, and there is no room but at the end.
+  put(refcount_table() + 8, end + 8 * cluster_);
+  const RepairReport report = run_repair(Repair::all);
+  ASSERT_EQ(report.lost.size(), 1u);
+  EXPECT_EQ(report.lost[0].name, "second");
+  EXPECT_TRUE(report.refcounts_rebuilt);
+  EXPECT_FALSE(report.left.has_value());
+  expect_clean(report.after);
+  expect_repaired();
+  EXPECT_EQ(content(), before);
+  const auto image = open(false);
+  const auto list = list_snapshots(*image);
+  ASSERT_TRUE(list.has_value());
+  ASSERT_EQ(list->size(), 2u);
+  EXPECT_EQ((*list)[1].name, "third");
+}
+
 // An L1 slot leads to the snapshot's L1 table: what is put right in one is wrong in the other.
 TEST_F(RepairLeftTest, TablesOverEachOtherStayAndTheSecondRepairChangesNothing) {
   make_with_snapshot(small());

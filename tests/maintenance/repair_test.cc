@@ -285,13 +285,7 @@ TEST_F(RepairTest, SnapshotsThatCannotBeReadAreNamedAndLeaveTheTable) {
     add_snapshot("second");
     add_snapshot("third");
     const auto before = content();
-    const std::uint64_t table = get(offsetof(RawHeader, snapshot_table_offset));
-    const std::uint64_t first_bytes = round_up(
-        sizeof(RawSnapshotEntry) + get(table + offsetof(RawSnapshotEntry, extra_bytes), 4) +
-            get(table + offsetof(RawSnapshotEntry, id_bytes), 2) +
-            get(table + offsetof(RawSnapshotEntry, name_bytes), 2),
-        8);
-    put(table + first_bytes + tried.at, tried.value, tried.size);
+    put(second_entry() + tried.at, tried.value, tried.size);
     OpenOptions options;
     options.writable = true;
     options.allow_corrupt = true;
