@@ -194,9 +194,9 @@ Result<std::unique_ptr<Image>> open_snapshot(Image& image, std::size_t index) no
   return without_exceptions([&]() -> Result<std::unique_ptr<Image>> {
     Qcow2Image* core = VARVE_TRY(qcow2_of(image));
     const SnapshotEntry entry = *VARVE_TRY(readable_entry_at(*core, index));
-    const SnapshotInUse in_use(*core, entry);
-    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), entry));
-    return std::make_unique<Image>(std::make_unique<SnapshotImage>(*core, entry, std::move(l1)));
+    auto snapshot = std::make_unique<SnapshotImage>(*core, entry);
+    VARVE_TRY(snapshot->load(entry));
+    return std::make_unique<Image>(std::move(snapshot));
   });
 }
 

@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "base/try.h"
 #include "meta/blocking_waiter.h"
+#include "snapshot/control_operation.h"
 
 namespace varve {
 namespace {
@@ -62,19 +63,12 @@ SnapshotInUse::~SnapshotInUse() {
   open.erase(std::find(open.begin(), open.end(), l1_offset_));
 }
 
-SnapshotImage::SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry,
-                             std::vector<std::uint64_t> l1)
+SnapshotImage::SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry)
     : owner_(&owner),
       in_use_(owner, entry),
       size_(entry.disk_size),
       state_begin_(owner.metadata().geometry.l1_entries_for(entry.disk_size) *
                    owner.metadata().geometry.l2_coverage()),
-      l1_([&] {
-        // The L1 may be shorter than the disk: what it does not reach is unallocated.
-        const std::uint64_t entries = owner.metadata().geometry.l1_entries_for(entry.disk_size);
-        l1.resize(std::max<std::uint64_t>(l1.size(), entries), 0);
-        return L1Table(std::move(l1), entry.l1_offset);
-      }()),
       map_({owner.metadata().geometry, owner.metadata().header.version,
             owner.metadata().header.has_data_file(), owner.metadata().file, &l1_,
             &owner.metadata().l2, nullptr}) {
@@ -83,6 +77,21 @@ SnapshotImage::SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry,
     reads_.push_back(std::make_unique<Read>(*this));
     free_.push_back(reads_.back().get());
   }
+}
+
+// The table is read into memory of its own before it is taken apart.
+Result<void> SnapshotImage::load(const SnapshotEntry& entry) {
+  Metadata& metadata = owner_->metadata();
+  const std::uint64_t reach = metadata.geometry.l1_entries_for(entry.disk_size);
+  const std::uint64_t entries = std::max<std::uint64_t>(entry.l1_entries, reach);
+  MeteredMemory loading;
+  VARVE_TRY(loading.take(metadata.meter, 2 * 8 * std::uint64_t{entry.l1_entries}));
+  VARVE_TRY(memory_.take(metadata.meter, 8 * entries));
+  std::vector<std::uint64_t> l1 = VARVE_TRY(load_snapshot_l1(metadata, entry));
+  // It may be shorter than the disk: what it does not reach is unallocated.
+  l1.resize(entries, 0);
+  l1_ = L1Table(std::move(l1), entry.l1_offset);
+  return {};
 }
 
 SnapshotImage::~SnapshotImage() {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/meter.h"
 #include "image/image_core.h"
 #include "image/qcow2_image.h"
 #include "image/range_reader.h"
@@ -32,8 +33,10 @@ class SnapshotInUse {
 class SnapshotImage final : public ImageCore {
  public:
   // `owner` outlives this. The snapshot cannot be deleted meanwhile (H4).
-  SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry, std::vector<std::uint64_t> l1);
+  SnapshotImage(Qcow2Image& owner, const SnapshotEntry& entry);
   ~SnapshotImage() override;
+  // Comes first. Errors: over_budget, and those of load_snapshot_l1.
+  Result<void> load(const SnapshotEntry& entry);
 
   void submit(BlockRequest& request) noexcept override;
   Result<void> close() noexcept override;
@@ -64,6 +67,7 @@ class SnapshotImage final : public ImageCore {
   std::uint64_t size_;
   std::uint64_t state_begin_;  // Guest address of the first byte of machine state.
   L1Table l1_;
+  MeteredMemory memory_;  // Of it.
   Map map_;
   std::vector<std::unique_ptr<Read>> reads_;
   std::vector<Read*> free_;

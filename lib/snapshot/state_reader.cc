@@ -6,6 +6,7 @@
 #include <varve/state.h>
 
 #include "base/failure.h"
+#include "base/meter.h"
 #include "base/try.h"
 #include "snapshot/control_operation.h"
 #include "snapshot/entries.h"
@@ -24,14 +25,16 @@ constexpr std::uint64_t kNoChunk = ~std::uint64_t{0};
 
 class StateReader::Implementation {
  public:
-  Implementation(Qcow2Image& image, const SnapshotEntry& entry, std::vector<std::uint64_t> l1)
+  Implementation(Qcow2Image& image, const SnapshotEntry& entry)
       : geometry_(image.metadata().geometry),
+        meter_(image.metadata().meter),
         size_(entry.vm_state_bytes),
         facts_(facts_of(entry)),
-        snapshot_(image, entry, std::move(l1)) {}
+        snapshot_(image, entry) {}
 
   // Loads the sums and holds them against their digest.
-  Result<void> load() {
+  Result<void> load(const SnapshotEntry& entry) {
+    VARVE_TRY(snapshot_.load(entry));
     if (!is_verified()) {
       return {};
     }
@@ -41,6 +44,7 @@ class StateReader::Implementation {
                         kStateBytesMax);
     }
     chunk_ = VARVE_TRY(Buffer::allocate(kStateChunkBytes));
+    VARVE_TRY(memory_.take(meter_, StateLayout::sums_bytes(size_)));
     sums_.resize(StateLayout::sums_bytes(size_) / StateLayout::kSumBytes);
     VARVE_TRY(snapshot_.read_state(StateLayout::sums_begin(geometry_, size_),
                                    std::as_writable_bytes(std::span(sums_))));
@@ -121,10 +125,12 @@ class StateReader::Implementation {
   }
 
   Geometry geometry_;
+  Meter* meter_;
   std::uint64_t size_;
   std::optional<SnapshotFacts> facts_;
   SnapshotImage snapshot_;
   std::vector<Hash128> sums_;
+  MeteredMemory memory_;  // Of them.
   Buffer chunk_;
   std::uint64_t loaded_ = kNoChunk;
 };
@@ -138,10 +144,8 @@ Result<std::unique_ptr<StateReader>> StateReader::open(Image& image, std::size_t
   const SnapshotEntry* found = VARVE_TRY(readable_entry_at(*core, index));
   try {
     const SnapshotEntry entry = *found;
-    const SnapshotInUse in_use(*core, entry);
-    auto l1 = VARVE_TRY(load_snapshot_l1(core->metadata(), entry));
-    auto implementation = std::make_unique<Implementation>(*core, entry, std::move(l1));
-    VARVE_TRY(implementation->load());
+    auto implementation = std::make_unique<Implementation>(*core, entry);
+    VARVE_TRY(implementation->load(entry));
     return std::make_unique<StateReader>(std::move(implementation));
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot allocate a state reader");

@@ -1,10 +1,14 @@
 // Images of makers who are not trusted: what names another file, contradicts itself, or has tables
 // outside the file or over each other is refused, by the rule it breaks; budgets are kept, and the
 // one that is exhausted is named.
+#include <functional>
+#include <optional>
 #include <string_view>
 
 #include <unistd.h>
+#include <varve/state.h>
 
+#include "format/snapshot_table.h"
 #include "maintenance/check_fixture.h"
 
 namespace varve::test {
@@ -181,6 +185,67 @@ TEST_F(UntrustedTest, NamesTheBudgetThatIsExhausted) {
   Budget reads = Budget::standard();
   reads.read_bytes = 0;
   expect_named(reads, "bytes read");
+}
+
+// A hole for an L1 table, a size for a disk: what opening a snapshot or its state would hold in
+// memory nothing in the file pays for.
+TEST_F(UntrustedTest, HoldsWhatASnapshotAsksForAgainstTheBudget) {
+  make(small());
+  {
+    const auto image = open(true);
+    auto state = StateWriter::create(*image);
+    ASSERT_TRUE(state.has_value());
+    ASSERT_TRUE((*state)->write(std::vector<std::byte>(5000, std::byte{7})).has_value());
+    ASSERT_TRUE((*state)->finish().has_value());
+    SnapshotCreateOptions options;
+    options.state = state->get();
+    ASSERT_TRUE(create_snapshot(*image, options).has_value());
+    state->reset();
+    ASSERT_TRUE(image->close().has_value());
+  }
+  const std::uint64_t entry = get(offsetof(RawHeader, snapshot_table_offset));
+  const std::uint64_t extra = entry + sizeof(RawSnapshotEntry);
+  const std::uint64_t l1_entries = get(entry + offsetof(RawSnapshotEntry, l1_entries), 4);
+  const std::uint64_t state_bytes = get(extra + offsetof(RawSnapshotExtra, vm_state_bytes));
+  OpenOptions untrusted;
+  untrusted.untrusted = true;
+  // Nothing where it went well.
+  using Refusal = std::optional<ErrorCode>;
+  const auto look = [&](const std::function<Refusal(Image&)>& ask) {
+    auto image = Image::open(*engine_, path_, untrusted);
+    EXPECT_TRUE(image.has_value()) << describe(image.error());
+    const Refusal refusal = image ? ask(**image) : image.error().code;
+    EXPECT_TRUE(!image || (*image)->close().has_value());
+    return refusal;
+  };
+  const auto open_disk = [](Image& image) {
+    const auto snapshot = open_snapshot(image, 0);
+    return snapshot ? Refusal() : snapshot.error().code;
+  };
+  const auto open_state = [](Image& image) {
+    const auto reader = StateReader::open(image, 0);
+    return reader ? Refusal() : reader.error().code;
+  };
+  EXPECT_FALSE(look(open_disk));
+  EXPECT_FALSE(look(open_state));
+  // Sums of 128 MiB.
+  const std::uint64_t hole = 1u << 30;
+  ASSERT_EQ(::truncate(path_.c_str(), 2 * hole), 0);
+  put(entry + offsetof(RawSnapshotEntry, l1_offset), hole);
+  put(entry + offsetof(RawSnapshotEntry, l1_entries), 1u << 18, 4);
+  put(extra + offsetof(RawSnapshotExtra, vm_state_bytes), std::uint64_t{1} << 39);
+  EXPECT_EQ(look(open_state), ErrorCode::over_budget);
+  // 32 MiB for the table of a disk that none maps: there is room for one.
+  put(entry + offsetof(RawSnapshotEntry, l1_entries), l1_entries, 4);
+  put(extra + offsetof(RawSnapshotExtra, vm_state_bytes), state_bytes);
+  put(extra + offsetof(RawSnapshotExtra, disk_size), std::uint64_t{1} << 43);
+  EXPECT_FALSE(look(open_disk));
+  EXPECT_EQ(look([&](Image& image) {
+              const auto first = open_snapshot(image, 0);
+              EXPECT_TRUE(first.has_value());
+              return open_disk(image);
+            }),
+            ErrorCode::over_budget);
 }
 
 }  // namespace
