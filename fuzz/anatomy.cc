@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/bytes.h"
+
 namespace varve::fuzz {
 namespace {
 
@@ -14,6 +16,26 @@ constexpr std::uint64_t kBitmapsMagic = 0x23852875;
 constexpr std::uint64_t kEntriesMax = 2048;
 constexpr std::uint64_t kPlacesMax = 256;
 constexpr std::uint64_t kSnapshotsMax = 16;
+
+constexpr std::array<Place, 19> kHeaderFields = {{{0, 4},
+                                                  {4, 4},
+                                                  {8, 8},
+                                                  {16, 4},
+                                                  {20, 4},
+                                                  {24, 8},
+                                                  {32, 4},
+                                                  {36, 4},
+                                                  {40, 8},
+                                                  {48, 8},
+                                                  {56, 4},
+                                                  {60, 4},
+                                                  {64, 8},
+                                                  {72, 8},
+                                                  {80, 8},
+                                                  {88, 8},
+                                                  {96, 4},
+                                                  {100, 4},
+                                                  {104, 1}}};
 
 }  // namespace
 
@@ -134,13 +156,40 @@ std::vector<Anatomy::Snapshot> Anatomy::snapshots() const {
   std::uint64_t at = get(64, 8);
   for (std::uint64_t i = 0; i < std::min<std::uint64_t>(get(60, 4), kSnapshotsMax); ++i) {
     const std::uint64_t bytes = 40 + get(at + 36, 4) + get(at + 12, 2) + get(at + 14, 2);
-    found.push_back({at, bytes, get(at, 8), get(at + 8, 4)});
+    found.push_back({at, bytes, get(at, 8), get(at + 8, 4), get(at + 48, 8)});
     at += (bytes + 7) / 8 * 8;
     if (at >= bytes_.size()) {
       break;
     }
   }
   return found;
+}
+
+// A state begins in the first L1 entry the disk does not need; its sums are the last of it.
+void Anatomy::add_state(std::vector<Place>& places, const Snapshot& snapshot) const {
+  const std::uint64_t entry_bytes = is_extended_ ? 16 : 8;
+  const std::uint64_t coverage = cluster_bytes_ * (cluster_bytes_ / entry_bytes);
+  const std::uint64_t first =
+      snapshot.disk_size / coverage + (snapshot.disk_size % coverage != 0 ? 1 : 0);
+  if (first >= snapshot.l1_entries || first >= kEntriesMax) {
+    return;
+  }
+  // Its size twice, the record of what is known of it, the digest of its sums.
+  for (const Place& field : std::initializer_list<Place>{
+           {32, 4}, {40, 8}, {48, 8}, {64, 4}, {70, 2}, {72, 4}, {160, 8}, {168, 8}}) {
+    places.push_back({snapshot.offset + field.offset, field.size});
+  }
+  std::vector<Place> entries;
+  add_entries(entries, snapshot.l1_offset + first * 8, snapshot.l1_entries - first, 8);
+  add_l2_entries(entries, snapshot.l1_offset + first * 8, snapshot.l1_entries - first);
+  for (const Place& entry : entries) {
+    const std::uint64_t cluster = get(entry.offset, 8) & kOffsetBits;
+    places.push_back(entry);
+    if (cluster != 0) {
+      places.push_back({cluster, 8});
+      places.push_back({cluster + cluster_bytes_ - 8, 8});
+    }
+  }
 }
 
 std::uint64_t Anatomy::bitmap_directory() const {
@@ -175,27 +224,7 @@ std::vector<Place> Anatomy::places(Part part) const {
   std::vector<Place> places;
   switch (part) {
     case Part::header:
-      for (const Place& field : std::initializer_list<Place>{{0, 4},
-                                                             {4, 4},
-                                                             {8, 8},
-                                                             {16, 4},
-                                                             {20, 4},
-                                                             {24, 8},
-                                                             {32, 4},
-                                                             {36, 4},
-                                                             {40, 8},
-                                                             {48, 8},
-                                                             {56, 4},
-                                                             {60, 4},
-                                                             {64, 8},
-                                                             {72, 8},
-                                                             {80, 8},
-                                                             {88, 8},
-                                                             {96, 4},
-                                                             {100, 4},
-                                                             {104, 1}}) {
-        places.push_back(field);
-      }
+      places.assign(kHeaderFields.begin(), kHeaderFields.end());
       break;
     case Part::extensions:
       add_extensions(places);
@@ -238,6 +267,11 @@ std::vector<Place> Anatomy::places(Part part) const {
     case Part::payload:
       add_payload(places);
       break;
+    case Part::states:
+      for (const Snapshot& snapshot : snapshots()) {
+        add_state(places, snapshot);
+      }
+      break;
   }
   return places;
 }
@@ -278,8 +312,13 @@ bool Anatomy::is_table(std::uint64_t offset, std::uint64_t length) const {
   }
   // Entries with stray bits lead nowhere before they are repaired.
   const auto leads_there = [&](std::uint64_t table, std::uint64_t entries, std::uint64_t flags) {
-    for (std::uint64_t i = 0; i < entries; ++i) {
-      const std::uint64_t entry = get(table + i * 8, 8) & ~flags;
+    // In one piece: every write of guest data asks.
+    std::vector<std::byte> bytes(static_cast<std::size_t>(entries * 8));
+    if (table < bytes_.size()) {
+      bytes_.read(table, bytes);
+    }
+    for (std::size_t i = 0; i < bytes.size(); i += 8) {
+      const std::uint64_t entry = load_be<std::uint64_t>(bytes, i) & ~flags;
       if (entry != 0 && (entry & ~kOffsetBits) == 0 && entry % cluster_bytes_ == 0 &&
           meets(entry, cluster_bytes_)) {
         return true;

@@ -25,8 +25,9 @@ enum class Part : std::uint8_t {
   bitmap_directory,
   bitmap_table,
   payload,  // Compressed bytes.
+  states,   // Of machines: their tables, their bytes, and what the entries know of them.
 };
-inline constexpr unsigned kPartCount = 12;
+inline constexpr unsigned kPartCount = 13;
 
 struct Place {
   std::uint64_t offset = 0;
@@ -58,6 +59,7 @@ class Anatomy {
     std::uint64_t bytes = 0;
     std::uint64_t l1_offset = 0;
     std::uint64_t l1_entries = 0;
+    std::uint64_t disk_size = 0;
   };
   [[nodiscard]] std::vector<Snapshot> snapshots() const;
   [[nodiscard]] std::vector<std::uint64_t> tables_in(std::uint64_t offset,
@@ -70,6 +72,7 @@ class Anatomy {
   void add_counts(std::vector<Place>& places) const;
   void add_snapshot_fields(std::vector<Place>& places) const;
   void add_payload(std::vector<Place>& places) const;
+  void add_state(std::vector<Place>& places, const Snapshot& snapshot) const;
   [[nodiscard]] std::uint64_t bitmap_directory() const;
 
   const sim::SparseBytes& bytes_;

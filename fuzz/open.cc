@@ -39,6 +39,17 @@ void read_window(Image& image, std::uint64_t window, const Reader& reference) {
       image.read(image.size() - last, Bytes(all).first(std::min<std::size_t>(all.size(), last)))));
 }
 
+void expect_state(const model::ReferenceQcow2& reference, std::size_t index,
+                  const FoundState& found) {
+  const model::ReferenceSnapshot& snapshot = reference.snapshots()[index];
+  must(snapshot.vm_state_size == found.size, "the reference knows a state of another size");
+  State expected(found.bytes.size());
+  std::string why;
+  if (reference.read_snapshot(index, reference.state_begin(snapshot), expected, why)) {
+    must(equal_bytes(found.bytes, expected), "the reference reads another state");
+  }
+}
+
 void look(World& world, const OpenOptions& options, const model::ReferenceQcow2* reference) {
   auto image = world.open(options);
   if (!is_good(image)) {
@@ -53,8 +64,12 @@ void look(World& world, const OpenOptions& options, const model::ReferenceQcow2*
   });
   const auto list = list_snapshots(**image);
   for (std::size_t i = 0; is_good(list) && i < std::min<std::size_t>(list->size(), 8); ++i) {
-    std::vector<std::byte> state(100);
-    static_cast<void>(is_good(read_vm_state(**image, i, 0, state)));
+    const auto state = read_state(world, **image, i);
+    // The reference reads through holes to what is below.
+    if (is_good(state) && reference != nullptr && !world.has_below() &&
+        i < reference->snapshots().size()) {
+      expect_state(*reference, i, *state);
+    }
     const auto view = open_snapshot(**image, i);
     if (is_good(view)) {
       read_window(**view, window, [&](std::uint64_t offset, Bytes target) {

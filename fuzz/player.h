@@ -13,6 +13,7 @@
 
 #include "input.h"
 #include "plain_disk.h"
+#include "states.h"
 #include "world.h"
 
 namespace varve::fuzz {
@@ -33,8 +34,10 @@ enum class Step : std::uint8_t {
   grow,
   check,
   status,
+  state_read,
+  state_drop,
 };
-inline constexpr unsigned kStepCount = 15;
+inline constexpr unsigned kStepCount = 17;
 
 enum class Judgement : std::uint8_t {
   none,     // The image is only being made.
@@ -75,7 +78,11 @@ class Player {
   void discard(const Record& record);
   void read(const Record& record);
   void read_snapshot(const Record& record);
+  void take_snapshot(const Record& record);
   void change_snapshots(const Record& record, Step step);
+  void read_state(const Record& record);
+  void drop_state(const Record& record);
+  void expect_state(Image& image, std::size_t index);
   void grow(const Record& record);
   void check_open();
   void ask_status(const Record& record);
@@ -87,7 +94,11 @@ class Player {
   Judgement judgement_;
   std::unique_ptr<Image> image_;
   PlainDisk disk_;
-  std::vector<PlainDisk> snapshots_;
+  struct Snapshot {
+    PlainDisk disk;
+    State state;  // Nothing: a disk snapshot.
+  };
+  std::vector<Snapshot> snapshots_;
 };
 
 // Makes, fills and closes the image of a recipe, and damages it. False where it cannot be.

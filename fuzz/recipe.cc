@@ -36,7 +36,8 @@ void read_size(const Record& record, CreateOptions& create) {
 }  // namespace
 
 std::uint64_t Recipe::window_bytes() const noexcept {
-  return std::min<std::uint64_t>(192 * std::uint64_t{create.cluster_bytes}, 256 * kKiB);
+  const std::uint64_t cluster = create.cluster_bytes;
+  return std::min(192 * cluster, std::max(128 * kKiB, 4 * cluster));
 }
 
 Recipe read_recipe(const std::uint8_t* data, std::size_t size) {
@@ -68,6 +69,7 @@ Recipe read_recipe(const std::uint8_t* data, std::size_t size) {
   recipe.punches = (first.medium & 8) != 0;
   recipe.repairs_leaks_only = (first.medium >> 8) % 8 == 7;
   recipe.operations_max = 1 + (first.medium >> 4) % 4;
+  recipe.budget_number = first.medium >> 12;
   read_size(first, create);
   bool is_damaged = false;
   for (std::size_t i = 1; i < records.size(); ++i) {

@@ -24,6 +24,7 @@ struct Recipe {
   bool punches = false;             // Discards reach the file.
   bool repairs_leaks_only = false;  // Where it is repaired.
   unsigned operations_max = 4;
+  unsigned budget_number = 0;  // Of those it is checked on.
   std::vector<Record> making;
   std::vector<Record> damage;
   std::vector<Record> use;

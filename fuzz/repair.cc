@@ -7,6 +7,7 @@
 #include <varve/check.h>
 #include <varve/snapshot.h>
 
+#include "base/hash.h"
 #include "base/units.h"
 #include "judge.h"
 #include "player.h"
@@ -17,20 +18,27 @@ namespace {
 // What a disk shows: pieces that can be read.
 using Content = std::map<std::uint64_t, std::vector<std::byte>>;
 
+struct SeenSnapshot {
+  Content disk;
+  std::optional<State> state;
+};
+
 struct Seen {
   Content disk;
-  std::vector<Content> snapshots;
+  std::vector<SeenSnapshot> snapshots;
   std::uint64_t size = 0;
 };
 
 Content content_of(Image& image, std::uint64_t window) {
-  constexpr std::uint64_t kPieceBytes = 512;
+  constexpr std::size_t kPieceBytes = 512;
   Content content;
-  const std::uint64_t end = std::min<std::uint64_t>(image.size(), window);
-  for (std::uint64_t offset = 0; offset < end; offset += kPieceBytes) {
-    std::vector<std::byte> bytes(static_cast<std::size_t>(std::min(kPieceBytes, end - offset)));
-    if (is_good(image.read(offset, bytes))) {
-      content.emplace(offset, std::move(bytes));
+  std::vector<std::byte> all(static_cast<std::size_t>(std::min(image.size(), window)));
+  // What is read whole is not asked for again.
+  const bool is_whole = is_good(image.read(0, all));
+  for (std::size_t offset = 0; offset < all.size(); offset += kPieceBytes) {
+    const Bytes bytes = Bytes(all).subspan(offset, std::min(kPieceBytes, all.size() - offset));
+    if (is_whole || is_good(image.read(offset, bytes))) {
+      content.emplace(offset, std::vector<std::byte>(bytes.begin(), bytes.end()));
     }
   }
   return content;
@@ -49,7 +57,13 @@ std::optional<Seen> see(World& world) {
   const auto list = list_snapshots(**image);
   for (std::size_t i = 0; is_good(list) && i < std::min<std::size_t>(list->size(), 8); ++i) {
     const auto view = open_snapshot(**image, i);
-    seen.snapshots.push_back(is_good(view) ? content_of(**view, window) : Content());
+    SeenSnapshot& snapshot = seen.snapshots.emplace_back();
+    if (is_good(view)) {
+      snapshot.disk = content_of(**view, window);
+    }
+    if (const auto state = read_state(world, **image, i); is_good(state)) {
+      snapshot.state = state->bytes;
+    }
   }
   must_succeed("closing", (*image)->close());
   return seen;
@@ -63,24 +77,30 @@ void expect_kept(const Content& before, const Content& after, const std::string&
   }
 }
 
+bool is_lost(const RepairReport& report, Loss::Kind kind, std::size_t index) {
+  return std::ranges::any_of(report.lost, [&](const Loss& loss) {
+    return loss.kind == kind &&
+           (loss.index == index || (kind == Loss::Kind::rest_of_table && loss.index < index));
+  });
+}
+
 void expect_kept(const Seen& before, const Seen& after, const RepairReport& report) {
   must(before.size == after.size, "the disk has another size");
   expect_kept(before.disk, after.disk, "the disk");
   std::size_t at = 0;
   for (std::size_t i = 0; i < before.snapshots.size(); ++i) {
-    bool is_gone = false;
-    bool is_changed = false;
-    for (const Loss& loss : report.lost) {
-      is_gone = is_gone || (loss.kind == Loss::Kind::snapshot && loss.index == i) ||
-                (loss.kind == Loss::Kind::rest_of_table && loss.index <= i);
-      is_changed = is_changed || loss.index == i;
+    if (is_lost(report, Loss::Kind::snapshot, i) || is_lost(report, Loss::Kind::rest_of_table, i)) {
+      continue;
     }
-    if (!is_gone) {
-      must(at < after.snapshots.size(), "a snapshot is gone");
-      if (!is_changed) {
-        expect_kept(before.snapshots[i], after.snapshots[at], "snapshot " + std::to_string(i));
-      }
-      ++at;
+    must(at < after.snapshots.size(), "a snapshot is gone");
+    const std::string what = "snapshot " + std::to_string(i);
+    const SeenSnapshot& was = before.snapshots[i];
+    const SeenSnapshot& is = after.snapshots[at++];
+    // Behind a disk of unknown size a state has no known beginning.
+    if (!is_lost(report, Loss::Kind::disk_size, i)) {
+      expect_kept(was.disk, is.disk, what);
+      must(!was.state || is_lost(report, Loss::Kind::machine_state, i) || was.state == is.state,
+           "the state of " + what + " has changed");
     }
   }
 }
@@ -96,10 +116,16 @@ bool has_more_than_leaks(const CheckReport& report) {
   });
 }
 
-// Nothing, where the image is too large to be kept.
-std::vector<std::byte> bytes_of(World& world) {
+// Of the file's size and bytes; holes are zeros.
+std::vector<Hash128> sums_of(World& world) {
   const sim::SparseBytes& file = world.disk().content;
-  return file.size() <= kJudgedFileBytesMax ? file.flat() : std::vector<std::byte>();
+  std::vector<Hash128> sums = {hash128({}, file.size())};
+  file.for_each_page([&](std::uint64_t offset, ConstBytes bytes) {
+    if (!is_all_zero(bytes)) {
+      sums.push_back(hash128(bytes, offset));
+    }
+  });
+  return sums;
 }
 
 std::optional<RepairReport> repair_once(World& world, Repair what) {
@@ -109,7 +135,7 @@ std::optional<RepairReport> repair_once(World& world, Repair what) {
   if (!is_good(image)) {
     return std::nullopt;
   }
-  const std::vector<std::byte> before = bytes_of(world);
+  const std::vector<Hash128> before = sums_of(world);
   const auto report = repair(**image, what);
   if (!is_good(report)) {
     static_cast<void>(is_good((*image)->close()));
@@ -118,14 +144,14 @@ std::optional<RepairReport> repair_once(World& world, Repair what) {
   must(report->left.has_value() || is_clean(report->after),
        "neither whole nor told what is left: " + text_of(report->after));
   if (what == Repair::leaks && has_more_than_leaks(report->before)) {
-    must(before == bytes_of(world), "leaks alone were to be repaired, and something changed");
+    must(before == sums_of(world), "leaks alone were to be repaired, and something changed");
   }
-  const std::vector<std::byte> repaired = bytes_of(world);
+  const std::vector<Hash128> repaired = sums_of(world);
   const auto again = repair(**image, what);
   // What a table of its own was found to lie on may have ended the first one.
   must(again.has_value() || (report->left && again.error().code == ErrorCode::poisoned),
        "a second repair fails: " + (again ? std::string() : describe(again.error())));
-  must(repaired == bytes_of(world), "a second repair changes something");
+  must(repaired == sums_of(world), "a second repair changes something");
   const Result<void> closed = (*image)->close();
   must(closed.has_value() == again.has_value(), "closing after a repair");
   return std::move(*report);

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 FILES_MAX=60
 BYTES_MAX=768
+FAILURES_MAX=5
 seconds=60
 if [ "${1:-}" = --seconds ]; then
   seconds=$2
@@ -17,8 +18,9 @@ targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(open check repair operations reference settings stored_settings)
 fi
-# Most of the time would go into memory that is set aside and filled.
+# Most of the time would go into memory that is set aside, filled and given back to the system.
 export ASAN_OPTIONS=quarantine_size_mb=4:malloc_context_size=4:max_malloc_fill_size=0
+ASAN_OPTIONS+=:allocator_release_to_os_interval_ms=-1
 
 cmake -S . -B build/fuzz -G Ninja -Wno-dev -DCMAKE_CXX_COMPILER=clang++ -DVARVE_FUZZ=ON \
   -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g1" -DVARVE_QUICK_BUILD=ON \
@@ -27,45 +29,59 @@ cmake -S . -B build/fuzz -G Ninja -Wno-dev -DCMAKE_CXX_COMPILER=clang++ -DVARVE_
 cmake --build build/fuzz --target "${targets[@]/#/fuzz_}" -- --quiet
 
 # Bytes and pieces of memory far beyond what any input may take; the fuzzers have ceilings of their
-# own for what the library takes.
-limits=(-timeout=30 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=$BYTES_MAX)
+# own for what the library takes. Leaks are found by replaying. Names of new functions and the
+# entropic schedule cost more than they find.
+limits=(-timeout=30 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len="$BYTES_MAX"
+  -detect_leaks=0 -entropic=0 -reload=0 -print_funcs=0 -print_final_stats=1)
+
+# After a failure it goes on with other inputs. True when there was none.
+look_for_more() {
+  local target=$1 end=$((SECONDS + seconds)) failures=0
+  : >"build/fuzz/$target.log"
+  while [ $SECONDS -lt $end ] && [ $failures -lt $FAILURES_MAX ]; do
+    "build/fuzz/bin/fuzz_$target" "${limits[@]}" -max_total_time=$((end - SECONDS)) \
+      -artifact_prefix="build/fuzz/failures/$target-" "build/fuzz/found/$target" \
+      "fuzz/corpus/$target" >"build/fuzz/$target.once.log" 2>&1 || failures=$((failures + 1))
+    cat "build/fuzz/$target.once.log" >>"build/fuzz/$target.log"
+  done
+  [ $failures -eq 0 ]
+}
+
+# What is in the corpus stays; only what covers new code is added to it, as long as there is room.
+add_to_corpus() {
+  local target=$1 corpus=fuzz/corpus/$1 fresh=build/fuzz/found/$1.new file room
+  room=$((FILES_MAX - $(find "$corpus" -type f | wc -l)))
+  [ $room -gt 0 ] || return 0
+  rm -rf "$fresh"
+  cp -r "$corpus" "$fresh"
+  "build/fuzz/bin/fuzz_$target" "${limits[@]}" -merge=1 -use_counters=0 "$fresh" \
+    "build/fuzz/found/$target" >"build/fuzz/$target.merge.log" 2>&1
+  for file in $(find "$fresh" -type f -printf '%s %f\n' | sort -n | cut -d' ' -f2); do
+    if [ $room -gt 0 ] && [ ! -e "$corpus/$file" ]; then
+      cp "$fresh/$file" "$corpus"
+      room=$((room - 1))
+    fi
+  done
+}
+
 mkdir -p build/fuzz/failures
 failed=0
 for target in "${targets[@]}"; do
-  program=build/fuzz/bin/fuzz_$target
-  corpus=fuzz/corpus/$target
-  found=build/fuzz/found/$target
-  log=build/fuzz/$target.log
-  mkdir -p "$found" "$corpus"
-  # Leaks are found by replaying. The entropic schedule counts features for longer than it fuzzes.
-  if ! "$program" "${limits[@]}" -max_total_time="$seconds" -print_final_stats=1 \
-    -detect_leaks=0 -entropic=0 -reload=0 \
-    -artifact_prefix="build/fuzz/failures/$target-" "$found" "$corpus" >"$log" 2>&1; then
+  mkdir -p "build/fuzz/found/$target" "fuzz/corpus/$target"
+  begin=$SECONDS
+  if ! look_for_more "$target"; then
     failed=1
     echo "$target FAILED:"
-    grep -E '^fuzz: |ERROR|SUMMARY|Test unit written' "$log" || tail -n 20 "$log"
-    continue
+    grep -aE '^fuzz: |ERROR|SUMMARY|Test unit written' "build/fuzz/$target.log" ||
+      tail -n 20 "build/fuzz/$target.log"
   fi
-  # What is in the corpus stays; only what covers new code is added to it, as long as there is room.
-  room=$((FILES_MAX - $(find "$corpus" -type f | wc -l)))
-  if [ "$room" -gt 0 ]; then
-    rm -rf "$found.new"
-    mkdir "$found.new"
-    cp "$corpus"/* "$found.new" 2>/dev/null || true
-    "$program" "${limits[@]}" -merge=1 -use_counters=0 "$found.new" "$found" >>"$log" 2>&1
-    for file in $(cd "$found.new" && find . -type f -printf '%s %f\n' | sort -n | cut -d' ' -f2); do
-      if [ "$room" -gt 0 ] && [ ! -e "$corpus/$file" ]; then
-        cp "$found.new/$file" "$corpus"
-        room=$((room - 1))
-      fi
-    done
-  fi
-  awk -v target="$target" -v files="$(find "$corpus" -type f | wc -l)" '
-    /stat::number_of_executed_units/ { runs = $2 }
-    /stat::peak_rss_mb/ { memory = $2 }
+  took=$((SECONDS - begin))
+  add_to_corpus "$target"
+  awk -v target="$target" -v took=$took -v files="$(find "fuzz/corpus/$target" -type f | wc -l)" '
+    /stat::number_of_executed_units/ { runs += $2 }
+    /stat::peak_rss_mb/ { memory = $2 > memory ? $2 : memory }
     / cov: / { for (i = 1; i < NF; ++i) if ($i == "cov:") edges = $(i + 1) }
-    /^Done / { seconds = $5 }
     END { printf "%-16s %9d runs in %4d s, %6d edges, %4d MiB, %2d files in the corpus\n",
-                 target, runs, seconds, edges, memory, files }' "$log"
+                 target, runs, took, edges, memory, files }' "build/fuzz/$target.log"
 done
 exit $failed

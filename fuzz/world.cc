@@ -1,5 +1,6 @@
 #include "world.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "anatomy.h"
@@ -170,6 +171,10 @@ Result<std::unique_ptr<Storage>> World::open(Engine&, const std::string& name,
         std::make_unique<WatchedStorage>(*this, data_, options.writable));
   }
   return failure(ErrorCode::not_found, "no such file in the world");
+}
+
+bool World::is_known_state(ConstBytes state) const noexcept {
+  return std::ranges::any_of(states_, [&](const auto& known) { return equal_bytes(known, state); });
 }
 
 void World::read_below(std::uint64_t offset, Bytes target) const {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <varve/engine.h>
 #include <varve/image.h>
@@ -48,6 +49,9 @@ class World final : private FileOpener {
   // Counts requests anew. A storage opened for reading takes no change.
   [[nodiscard]] Result<std::unique_ptr<Image>> open(const OpenOptions& options);
   [[nodiscard]] std::uint64_t requests() const noexcept { return requests_; }
+  // The machine states that were written, out of reach of all damage.
+  void note_state(std::vector<std::byte> state) { states_.push_back(std::move(state)); }
+  [[nodiscard]] bool is_known_state(ConstBytes state) const noexcept;
   // What the disk shows where nothing was written.
   void read_below(std::uint64_t offset, Bytes target) const;
   [[nodiscard]] bool has_below() const noexcept { return !recipe_.create.backing_name.empty(); }
@@ -64,6 +68,7 @@ class World final : private FileOpener {
   sim::SimDisk disk_;
   sim::SimDisk below_;
   sim::SimDisk data_;
+  std::vector<std::vector<std::byte>> states_;
   std::uint64_t requests_ = 0;
 };
 
