@@ -148,7 +148,7 @@ std::vector<Life> damaged_lives() {
   std::vector<Life> chosen;
   for (const Life& life : lives()) {
     if (life.name == "Trees" || life.name == "TreesWide" || life.name == "Narrow" ||
-        life.name == "MetadataExtended" || life.name == "Moves") {
+        life.name == "MetadataExtended" || life.name == "Moves" || life.name == "FallocVersion2") {
       chosen.push_back(life);
     }
   }

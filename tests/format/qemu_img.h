@@ -38,7 +38,8 @@ class TemporaryFolder {
 };
 
 [[nodiscard]] inline bool has_qemu_img() {
-  return std::system("qemu-img --version >/dev/null 2>&1") == 0;
+  static const bool has = std::system("qemu-img --version >/dev/null 2>&1") == 0;
+  return has;
 }
 
 // `length` bytes from `offset`; zeros behind the end of the file.

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -52,7 +53,12 @@ CommandResult run_command(const std::vector<std::string>& arguments) {
 }
 
 bool has_program(const std::string& program) {
-  return run_command({program, "--version"}).status == 0;
+  static std::map<std::string, bool> known;
+  const auto found = known.find(program);
+  return found != known.end()
+             ? found->second
+             : known.emplace(program, run_command({program, "--version"}).status == 0)
+                   .first->second;
 }
 
 bool programs_are_required() {
