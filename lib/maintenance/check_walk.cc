@@ -83,8 +83,9 @@ Result<void> CheckWalk<Cell>::run() {
   // Compressed data in the last cluster may name sectors of one more.
   const std::uint64_t end = file_clusters_ + 1;
   const std::uint64_t step = window_clusters_for(*options_, geometry_, batch_bytes_, sizeof(Cell));
-  total_ = divide_up(end, step) * VARVE_TRY(count_tables());
-  for (std::uint64_t first = 0; first < end; first += step) {
+  const std::uint64_t tables = VARVE_TRY(count_tables());
+  for (std::uint64_t first = 0; first < end; first = next_window()) {
+    total_ = done_ + divide_up(end - first, step) * tables;
     window_.start(first, std::min(step, end - first));
     VARVE_TRY(pay_for_window());
     VARVE_TRY(run_window());
@@ -92,11 +93,34 @@ Result<void> CheckWalk<Cell>::run() {
       return {};
     }
   }
+  if (options_->progress && done_ != total_) {
+    options_->progress(done_, done_);
+  }
   CheckReport& report = findings_.report();
   report.total_clusters =
       geometry_.clusters_for(round_down(metadata_->header.virtual_size, kSectorBytes));
   report.image_end_offset = (highest_in_use_ + 1) << geometry_.cluster_bits;
   return {};
+}
+
+// Where something is referred to or counted. A file may be far longer than what it holds, and each
+// window costs a pass over all tables. Who observes wants to see the file whole.
+template <std::unsigned_integral Cell>
+std::uint64_t CheckWalk<Cell>::next_window() const noexcept {
+  const std::uint64_t per_block = geometry_.refcounts_per_block();
+  const Refcounts& refcounts = metadata_->refcounts;
+  const std::uint64_t end = window_.end();
+  if (observer_ != nullptr || end >= file_clusters_) {
+    return end;
+  }
+  std::uint64_t index = geometry_.refcount_block_index(HostCluster(end));
+  while (index < refcounts.table().size() && !refcounts.has_block(index)) {
+    ++index;
+  }
+  const bool is_counted = index < refcounts.table().size();
+  const std::uint64_t next =
+      std::min(window_.next(), is_counted ? index * per_block : Window::kNone);
+  return std::max(end, round_down(next, per_block));
 }
 
 template <std::unsigned_integral Cell>

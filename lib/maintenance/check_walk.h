@@ -39,6 +39,7 @@ class CheckWalk {
   class Shown;
 
   Result<void> run_window();
+  [[nodiscard]] std::uint64_t next_window() const noexcept;
   Result<void> load_counts();
   Result<void> add_fixed();
   void add_fixed_run(ClusterRun run, IoTag tag, HostOffset where);

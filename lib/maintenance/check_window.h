@@ -32,6 +32,7 @@ class CheckWindow {
 
   void start(std::uint64_t first, std::uint64_t count) {
     first_ = first;
+    next_ = kNone;
     cells_.assign(count, Cell{0});
   }
   [[nodiscard]] std::uint64_t first() const noexcept { return first_; }
@@ -40,11 +41,19 @@ class CheckWindow {
     return cluster >= first_ && cluster < end();
   }
   // The part of a run that lies in the window; count 0 for none.
-  [[nodiscard]] ClusterRun clip(ClusterRun run) const noexcept {
+  [[nodiscard]] ClusterRun clip(ClusterRun run) noexcept {
+    const std::uint64_t run_end = run.first.value() + run.count;
     const std::uint64_t begin = std::max(run.first.value(), first_);
-    const std::uint64_t stop = std::min(run.first.value() + run.count, end());
+    const std::uint64_t stop = std::min(run_end, end());
+    if (run_end > end()) {
+      next_ = std::min(next_, std::max(run.first.value(), end()));
+    }
     return {HostCluster(begin), begin < stop ? stop - begin : 0};
   }
+  // The first cluster behind the window that a clipped run reaches; kNone: no run did.
+  [[nodiscard]] std::uint64_t next() const noexcept { return next_; }
+  static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+
   // REQUIRES: contains(cluster).
   [[nodiscard]] Cell& operator[](std::uint64_t cluster) noexcept {
     VARVE_ASSERT(contains(cluster));
@@ -90,6 +99,7 @@ class CheckWindow {
   }
 
   std::uint64_t first_ = 0;
+  std::uint64_t next_ = kNone;
   std::vector<Cell> cells_;
   bool is_saturated_ = false;
 };

@@ -581,6 +581,39 @@ TEST_F(CheckTest, LittleMemoryMeansMorePassesAndTheSameAnswer) {
   EXPECT_EQ(one.image_end_offset, many.image_end_offset);
 }
 
+// A sparse file may be as long as it likes: only where something is referred to or counted is
+// there work.
+TEST_F(CheckTest, AFileFarLongerThanItsContentCostsNoMorePasses) {
+  make(small(512));
+  {
+    const auto image = open(true);
+    write(*image, 0, 3);
+    ASSERT_TRUE(image->close().has_value());
+  }
+  std::filesystem::resize_file(path_, std::uint64_t{1} << 40);
+  const std::uint64_t far = (std::uint64_t{1} << 40) - 4096;
+  put(l2(1), far | kCopied);
+  CheckOptions options;
+  options.memory_bytes = 1;
+  std::uint64_t done = 0;
+  std::uint64_t total = 0;
+  options.progress = [&](std::uint64_t now, std::uint64_t all) {
+    done = now;
+    total = all;
+  };
+  const CheckReport report = run(options);
+  EXPECT_EQ(done, total);
+  EXPECT_LE(done, 3 * report.tables_read);
+  bool is_told = false;
+  for (const Finding& finding : report.findings) {
+    is_told = is_told ||
+              (finding.reason == Corruption::refcount_missing_block && finding.host_offset == far);
+  }
+  EXPECT_TRUE(is_told) << text(report);
+  EXPECT_EQ(report.leaks, 1u) << text(report);
+  EXPECT_EQ(report.image_end_offset, far + 512);
+}
+
 TEST_F(CheckTest, FindingsBeyondTheLimitAreCounted) {
   make(small());
   for (std::uint64_t i = 0; i < 6; ++i) {
