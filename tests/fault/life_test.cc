@@ -107,9 +107,11 @@ class Damages : public Lives {
     add(refcounts, 2);
     add(at(refcounts) & kHost, 12);
     const std::uint64_t snapshots = at(offsetof(RawHeader, snapshot_table_offset));
-    add(snapshots, 1);  // The first snapshot's L1.
-    add(at(snapshots) & kHost, 2);
-    add(at(at(snapshots) & kHost) & kHost, 4);
+    if (snapshots != 0) {
+      add(snapshots, 1);  // The first snapshot's L1.
+      add(at(snapshots) & kHost, 2);
+      add(at(at(snapshots) & kHost) & kHost, 4);
+    }
     for (const std::size_t field :
          {offsetof(RawHeader, l1_offset), offsetof(RawHeader, refcount_table_offset),
           offsetof(RawHeader, snapshot_table_offset)}) {
