@@ -77,7 +77,9 @@ Answer<Claim> ClusterStore::claim(std::uint64_t wanted) noexcept {
     if (const Result<void> vacant = check_vacant(*freed); !vacant) {
       return vacant.error();
     }
-    VARVE_ASK(refcounts_->add(freed->first, freed->count, false));
+    // Their counts have just been read, and are 0.
+    const Answer<Nothing> counted = refcounts_->add(freed->first, freed->count, false);
+    VARVE_ASSERT(counted.has_value());
     const std::uint64_t block = refcounts_->geometry().refcount_block_index(freed->first);
     offers_[block] =
         (freed->first.value() + freed->count) % refcounts_->geometry().refcounts_per_block();

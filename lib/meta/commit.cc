@@ -244,20 +244,18 @@ Result<bool> Commit::issue_sectors() noexcept {
 }
 
 Result<bool> Commit::issue_barrier(bool is_needed) noexcept {
-  is_barrier_file_ = is_needed && is_file_unsynced_;
-  is_barrier_data_file_ = is_needed && is_data_file_unsynced_;
-  if (is_barrier_file_) {
+  if (is_needed && is_file_unsynced_) {
     VARVE_TRY(batch_.flush(*parts_.file));
   }
-  if (is_barrier_data_file_) {
+  if (is_needed && is_data_file_unsynced_) {
     VARVE_TRY(batch_.flush(*parts_.data_file));
   }
   if (batch_.empty()) {
     return false;
   }
   // Writes that complete from here on are not covered.
-  is_file_unsynced_ = is_file_unsynced_ && !is_barrier_file_;
-  is_data_file_unsynced_ = is_data_file_unsynced_ && !is_barrier_data_file_;
+  is_file_unsynced_ = false;
+  is_data_file_unsynced_ = false;
   batch_.start(*this);
   return true;
 }

@@ -128,9 +128,7 @@ class Commit final : private Waiter {
   bool is_data_file_unsynced_ = false;
   bool is_poisoned_ = false;
   bool is_l1_held_ = false;
-  bool is_l1_left_out_ = false;   // Of the round under way: it makes no dropping entry durable.
-  bool is_barrier_file_ = false;  // What the barrier under way covers.
-  bool is_barrier_data_file_ = false;
+  bool is_l1_left_out_ = false;  // Of the round under way: it makes no dropping entry durable.
 };
 
 }  // namespace varve

@@ -85,11 +85,11 @@ class L1Table {
       ++dirty_sectors_;
     }
   }
+  // REQUIRES: it is dirty.
   void mark_clean(std::uint64_t sector) noexcept {
-    if (is_dirty_[sector]) {
-      is_dirty_[sector] = false;
-      --dirty_sectors_;
-    }
+    VARVE_ASSERT(is_dirty_[sector]);
+    is_dirty_[sector] = false;
+    --dirty_sectors_;
   }
 
  private:

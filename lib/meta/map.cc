@@ -40,7 +40,7 @@ Answer<TableCache::Table*> Map::table_of(std::uint64_t l1_index) noexcept {
   return Need{Need::Kind::l2_table, entry.offset(), 0};
 }
 
-Answer<L2Entry> Map::load_entry(const TableCache::Table& table,
+Result<L2Entry> Map::load_entry(const TableCache::Table& table,
                                 std::uint64_t index) const noexcept {
   const L2Entry entry = L2Entry::load(parts_.geometry, table.bytes(), index);
   const HostOffset where = table.offset() + (index << parts_.geometry.l2_entry_bits());
@@ -141,11 +141,11 @@ Answer<MapExtent> Map::find(GuestOffset offset, std::uint64_t length) noexcept {
       return extent;
     }
   }
-  const L2Entry entry = VARVE_ASK(load_entry(*table, index));
+  const L2Entry entry = VARVE_TRY(load_entry(*table, index));
   MapExtent extent = first_run(entry, offset, parts_.l1->entry(l1_index).is_copied());
   bool reaches_end = geometry.in_cluster(offset.value() + extent.length) == 0;
   while (extent.length < length && reaches_end && ++index < geometry.l2_entries()) {
-    const Answer<L2Entry> next = load_entry(*table, index);
+    const Result<L2Entry> next = load_entry(*table, index);
     if (!next.has_value() || !continues(extent, *next)) {
       break;
     }
@@ -164,14 +164,9 @@ Answer<MapCluster> Map::cluster_at(GuestOffset offset) noexcept {
     return MapCluster();
   }
   const std::uint64_t index = parts_.geometry.l2_index(offset);
-  const L2Entry entry = VARVE_ASK(load_entry(*table, index));
-  if (parts_.guard != nullptr) {
-    const HostOffset where = table->offset() + (index << parts_.geometry.l2_entry_bits());
-    const Result<void> admitted = parts_.guard->admit(run_of(entry), IoTag::guest_data, where);
-    if (!admitted) {
-      return admitted.error();
-    }
-  }
+  const L2Entry entry = VARVE_TRY(load_entry(*table, index));
+  const HostOffset where = table->offset() + (index << parts_.geometry.l2_entry_bits());
+  VARVE_TRY(parts_.guard->admit(run_of(entry), IoTag::guest_data, where));
   return MapCluster{entry, parts_.l1->entry(l1_index).is_copied() && entry.is_copied()};
 }
 

@@ -56,8 +56,8 @@ class Map {
   // offset.
   [[nodiscard]] Answer<MapExtent> find(GuestOffset offset, std::uint64_t length) noexcept;
 
-  // The cluster that holds `offset`, for somebody about to change it. Errors: corrupt, where its
-  // entry leads to one of the image's tables too.
+  // The cluster that holds `offset`, for somebody about to change it. REQUIRES: the image is
+  // writable. Errors: corrupt, where its entry leads to one of the image's tables too.
   [[nodiscard]] Answer<MapCluster> cluster_at(GuestOffset offset) noexcept;
 
   // Makes the L2 table of `offset` present and exclusively ours: allocates it, or copies a shared
@@ -78,7 +78,7 @@ class Map {
  private:
   // The table of an L1 slot, or null where none is allocated.
   [[nodiscard]] Answer<TableCache::Table*> table_of(std::uint64_t l1_index) noexcept;
-  [[nodiscard]] Answer<L2Entry> load_entry(const TableCache::Table& table,
+  [[nodiscard]] Result<L2Entry> load_entry(const TableCache::Table& table,
                                            std::uint64_t index) const noexcept;
   [[nodiscard]] MapExtent first_run(L2Entry entry, GuestOffset offset,
                                     bool is_table_exclusive) const noexcept;

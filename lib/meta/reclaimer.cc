@@ -102,7 +102,7 @@ Answer<Nothing> Reclaimer::reclaim(ClusterStore::Drop& drop) noexcept {
     stretch = punched_ != 0 ? std::min(stretch, punched_) : stretch;
   }
   punched_ = 0;
-  VARVE_ASK(refcounts.subtract(drop.run.first, stretch));
+  VARVE_TRY(refcounts.subtract(*block, drop.run.first, stretch));
   metadata_->store.reclaimed(drop, stretch);
   return Nothing();
 }

@@ -16,15 +16,15 @@
 namespace varve {
 namespace {
 
-// Clusters recounted at a time: four bytes each.
-constexpr std::uint64_t kWindowClusters = 16 * 1024 * 1024;
-
 // Settles one window of clusters after the other: counts up, F, flags, F, counts down, F. Each
 // cluster's counts and flags depend on that cluster alone, so windows are independent.
 class Settlement {
  public:
-  Settlement(Metadata& metadata, Recounted what)
-      : metadata_(&metadata), what_(what), walk_(metadata, [this](const Error& error) {
+  Settlement(Metadata& metadata, Recounted what, std::uint64_t window_clusters)
+      : metadata_(&metadata),
+        what_(what),
+        window_clusters_(window_clusters),
+        walk_(metadata, [this](const Error& error) {
           if (!problem_) {
             problem_ = error;
           }
@@ -34,8 +34,8 @@ class Settlement {
     VARVE_TRY(walk_.collect());
     // Counts behind the end of the file can only be leaks.
     const std::uint64_t end = metadata_->geometry.clusters_for(metadata_->file->size());
-    for (first_ = 0; first_ < end; first_ += kWindowClusters) {
-      counts_.assign(std::min(kWindowClusters, end - first_), 0);
+    for (first_ = 0; first_ < end; first_ += window_clusters_) {
+      counts_.assign(std::min(window_clusters_, end - first_), 0);
       VARVE_TRY(count());
       VARVE_TRY(adjust(Way::up));
       VARVE_TRY(flush_and_wait(*metadata_));
@@ -188,6 +188,7 @@ class Settlement {
 
   Metadata* metadata_;
   Recounted what_;
+  std::uint64_t window_clusters_;
   ReferenceWalk walk_;
   std::optional<Error> problem_;
   std::uint64_t first_ = 0;
@@ -205,9 +206,9 @@ Result<void> clear_features(Metadata& metadata, std::uint64_t features) noexcept
   return {};
 }
 
-Result<void> recount(Metadata& metadata, Recounted what) noexcept {
+Result<void> recount(Metadata& metadata, Recounted what, std::uint64_t window_clusters) noexcept {
   try {
-    return Settlement(metadata, what).run();
+    return Settlement(metadata, what, window_clusters).run();
   } catch (const std::bad_alloc&) {
     return failure(ErrorCode::no_memory, "cannot recount the image");
   }

@@ -16,13 +16,16 @@ enum class Recounted {
   all,
   raised,  // Counts that are too low, and nothing else: space can be claimed safely afterwards.
 };
+// Clusters recounted at a time: four bytes each.
+inline constexpr std::uint64_t kRecountWindow = 16 * 1024 * 1024;
 
 // Makes the counts and COPIED flags of an image true again: counts up first, then flags, then
 // counts down, each durable before the next (O1, O5). Nothing of the disk changes, and no count
 // goes down while a reference cannot be followed. Blocking; runs the engine; nobody else changes
 // the image. Errors: corrupt where a reference breaks a rule, or a count has no place (repair of
 // more than counts is needed), io, no_space, no_memory.
-[[nodiscard]] Result<void> recount(Metadata& metadata, Recounted what) noexcept;
+[[nodiscard]] Result<void> recount(Metadata& metadata, Recounted what,
+                                   std::uint64_t window_clusters = kRecountWindow) noexcept;
 
 // Recounts all of a dirty image and clears the dirty bit. Errors: as recount.
 [[nodiscard]] Result<void> settle(Metadata& metadata) noexcept;

@@ -22,7 +22,7 @@ std::uint64_t Refcounts::block_end() const noexcept {
   return end;
 }
 
-Answer<TableCache::Table*> Refcounts::block(std::uint64_t index) noexcept {
+Result<HostOffset> Refcounts::place_of(std::uint64_t index) const noexcept {
   VARVE_ASSERT(has_block(index));
   const HostOffset offset(table_[index]);
   if (!is_aligned(offset.value(), geometry_.cluster_bytes()) || offset.value() >= kHostOffsetEnd) {
@@ -30,6 +30,11 @@ Answer<TableCache::Table*> Refcounts::block(std::uint64_t index) noexcept {
                       table_offset_.value() + index * 8, "refcount block offset is not a cluster's",
                       offset.value());
   }
+  return offset;
+}
+
+Answer<TableCache::Table*> Refcounts::block(std::uint64_t index) noexcept {
+  const HostOffset offset = VARVE_TRY(place_of(index));
   TableCache::Table* table = blocks_.find(offset);
   if (table == nullptr) {
     return Need{Need::Kind::refcount_block, offset, 0};
@@ -67,9 +72,11 @@ Error Refcounts::not_counted(const TableCache::Table& table, HostCluster first,
 
 Answer<bool> Refcounts::can_double(HostCluster first, std::uint64_t count) noexcept {
   VARVE_ASSERT(count == in_one_block(first, count));
-  const std::uint64_t number = geometry_.refcount_block_index(first);
-  TableCache::Table* table = blocks_.find_quietly(HostOffset(table_[number]));
-  table = table != nullptr ? table : VARVE_ASK(block(number));
+  const HostOffset offset = VARVE_TRY(place_of(geometry_.refcount_block_index(first)));
+  TableCache::Table* table = blocks_.find_quietly(offset);
+  if (table == nullptr) {
+    return Need{Need::Kind::refcount_block, offset, 0};
+  }
   const std::uint64_t index = first.value() % geometry_.refcounts_per_block();
   const auto stop = find_undoublable(geometry_, table->bytes(), index, count);
   if (stop && stop->value == 0) {
@@ -104,20 +111,26 @@ Answer<Nothing> Refcounts::add(HostCluster first, std::uint64_t count,
 }
 
 Answer<Nothing> Refcounts::subtract(HostCluster first, std::uint64_t count) noexcept {
-  VARVE_ASSERT(count == in_one_block(first, count));
   TableCache::Table* table = VARVE_ASK(block(geometry_.refcount_block_index(first)));
+  VARVE_TRY(subtract(*table, first, count));
+  return Nothing();
+}
+
+Result<void> Refcounts::subtract(TableCache::Table& block, HostCluster first,
+                                 std::uint64_t count) noexcept {
+  VARVE_ASSERT(count == in_one_block(first, count));
   const std::uint64_t index = first.value() % geometry_.refcounts_per_block();
   const Span span = span_of(index, count);
-  const Bytes bytes = table->edit(span.begin, span.end);
+  const Bytes bytes = block.edit(span.begin, span.end);
   const auto stop = subtract_refcounts(geometry_, bytes, index, count, 1);
   if (!stop) {
-    return Nothing();
+    return {};
   }
   if (stop->index > index) {
     VARVE_ASSERT(!add_refcounts(geometry_, bytes, index, stop->index - index, 1, false));
   }
   return corrupt_at(Corruption::refcount_too_low, IoTag::refcount_block,
-                    table->offset().value() + span_of(stop->index, 1).begin,
+                    block.offset().value() + span_of(stop->index, 1).begin,
                     "a reference is dropped from a cluster with refcount 0; cluster",
                     first.value() - index + stop->index);
 }

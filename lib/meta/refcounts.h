@@ -49,6 +49,9 @@ class Refcounts {
   [[nodiscard]] Answer<Nothing> add(HostCluster first, std::uint64_t count,
                                     bool must_be_counted) noexcept;
   [[nodiscard]] Answer<Nothing> subtract(HostCluster first, std::uint64_t count) noexcept;
+  // The same where the run's block is at hand.
+  [[nodiscard]] Result<void> subtract(TableCache::Table& block, HostCluster first,
+                                      std::uint64_t count) noexcept;
   // Whether every cluster of such a run can take as many references as it has; what others use
   // stays more recently used. Errors: corrupt (refcount_too_low: a count of 0).
   [[nodiscard]] Answer<bool> can_double(HostCluster first, std::uint64_t count) noexcept;
@@ -72,6 +75,8 @@ class Refcounts {
   [[nodiscard]] Span span_of(std::uint64_t index, std::uint64_t count) const noexcept;
 
  private:
+  // Where a block stands. Errors: corrupt (refcount_block_unaligned).
+  [[nodiscard]] Result<HostOffset> place_of(std::uint64_t index) const noexcept;
   // A reference to a cluster of the run's block whose count, at `index`, is 0.
   [[nodiscard]] Error not_counted(const TableCache::Table& table, HostCluster first,
                                   std::uint64_t index) const noexcept;

@@ -291,9 +291,8 @@ Result<void> ReferenceWalk::visit_bitmap_data(const FixedVisitor& visit, HostOff
 
 Result<void> ReferenceWalk::visit_bitmaps(const FixedVisitor& visit) {
   const auto extension = metadata_->header.bitmaps();
-  if (!extension || extension->directory_bytes == 0 ||
-      !visit_fixed(visit, extension->directory_offset, extension->directory_bytes, IoTag::bitmap,
-                   HostOffset(0))) {
+  if (!extension || !visit_fixed(visit, extension->directory_offset, extension->directory_bytes,
+                                 IoTag::bitmap, HostOffset(0))) {
     return {};
   }
   MeteredMemory held;

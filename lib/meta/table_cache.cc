@@ -12,13 +12,6 @@ namespace {
 // Of the tables not used since they were queued, the one used longest ago is given up of so many.
 constexpr unsigned kCandidates = 8;
 
-// Whether one beside `keep` stands there.
-template <class Table>
-bool has_another(const List<Table>& list, const Table* keep) noexcept {
-  const Table* front = list.front();
-  return front != nullptr && (front != keep || list.next(*front) != nullptr);
-}
-
 }  // namespace
 
 Bytes TableCache::Table::edit(std::uint64_t begin, std::uint64_t end) noexcept {
@@ -224,8 +217,8 @@ TableCache::Table* TableCache::take_slot(const Table* keep) noexcept {
   return take_empty();
 }
 
-bool TableCache::has_slot(const Table* keep) noexcept {
-  return !empty_.empty() || has_another(walked_, keep) || has_another(used_, keep) || grow();
+bool TableCache::can_make() noexcept {
+  return !empty_.empty() || !walked_.empty() || !used_.empty() || grow();
 }
 
 TableCache::LoadOutcome TableCache::load(HostOffset offset, Waiter& waiter) noexcept {
@@ -314,12 +307,8 @@ TableCache::Table* TableCache::make(HostOffset offset) noexcept {
   return table;
 }
 
-bool TableCache::can_make() noexcept {
-  return has_slot(nullptr);
-}
-
 bool TableCache::can_copy(Table& source) noexcept {
-  return (!source.is_dirty() && source.writers_ == 0) || has_slot(&source);
+  return (!source.is_dirty() && source.writers_ == 0) || can_make();
 }
 
 TableCache::Table& TableCache::copy(Table& source, HostOffset offset) noexcept {

@@ -134,7 +134,6 @@ class TableCache {
   [[nodiscard]] Table* lookup(HostOffset offset) const noexcept;
   // An empty table that stands in no queue; null where every other one is dirty or busy.
   [[nodiscard]] Table* take_slot(const Table* keep = nullptr) noexcept;
-  [[nodiscard]] bool has_slot(const Table* keep) noexcept;
   [[nodiscard]] Table* take_empty() noexcept;
   // A slot for a table of a walk: one that a walk is done with, rather than more memory.
   [[nodiscard]] Table* take_walked_slot() noexcept;

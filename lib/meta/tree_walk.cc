@@ -172,15 +172,11 @@ Answer<Nothing> TreeWalk::perform() noexcept {
       }
       return Nothing();
     case Step::flagging:
-      VARVE_ASK(clear_flags());
-      step_ = Step::writing;
-      return Nothing();
+      return clear_flags();
     case Step::writing:
       return Nothing();
     case Step::reverting:
-      VARVE_ASK(apply());
-      step_ = Step::finishing;
-      return Nothing();
+      return revert();
     case Step::finishing:
       return Nothing();
     case Step::idle:
@@ -318,20 +314,6 @@ Answer<Nothing> TreeWalk::choose() noexcept {
   return Nothing();
 }
 
-// A table that is walked; loaded where the caches have lost it.
-Answer<TableCache::Table*> TreeWalk::walked_table(HostOffset offset) noexcept {
-  TableCache::Table* table = metadata_->l2.find_quietly(offset);
-  if (table != nullptr) {
-    return table;
-  }
-  if (offset.value() >= metadata_->file->size()) {
-    return corrupt_at(Corruption::table_beyond_end_of_file, IoTag::l2, offset.value(),
-                      "L2 table lies beyond the end of the file", offset.value(),
-                      metadata_->file->size());
-  }
-  return Need{Need::Kind::l2_table, offset, 0};
-}
-
 Answer<Nothing> TreeWalk::collect() noexcept {
   const std::uint64_t depth = prefetch_depth(metadata_->l2);
   for (; collected_ < window_.size(); ++collected_) {
@@ -343,7 +325,15 @@ Answer<Nothing> TreeWalk::collect() noexcept {
       prefetch(metadata_->l2, window_[i].table);
     }
     Visit& visit = window_[collected_];
-    TableCache::Table* table = VARVE_ASK(walked_table(visit.table));
+    TableCache::Table* table = metadata_->l2.find_quietly(visit.table);
+    if (table == nullptr && visit.table.value() >= metadata_->file->size()) {
+      return corrupt_at(Corruption::table_beyond_end_of_file, IoTag::l2, visit.table.value(),
+                        "L2 table lies beyond the end of the file", visit.table.value(),
+                        metadata_->file->size());
+    }
+    if (table == nullptr) {
+      return Need{Need::Kind::l2_table, visit.table, 0};
+    }
     const Result<bool> has_copied =
         items_.take_table(static_cast<std::uint32_t>(collected_), visit.table, table->bytes());
     if (!has_copied) {
@@ -353,6 +343,15 @@ Answer<Nothing> TreeWalk::collect() noexcept {
     work_ += metadata_->geometry.l2_entries();
   }
   return Nothing();
+}
+
+// Takes back what was applied of the window. An error leaves the rest counted too high: leaks.
+Answer<Nothing> TreeWalk::revert() noexcept {
+  const Answer<Nothing> answer = apply();
+  if (answer.has_value()) {
+    step_ = Step::finishing;
+  }
+  return answer;
 }
 
 // The window's changes of counts, block by block; reverting the same way as far as it had come.
@@ -388,17 +387,14 @@ Answer<Nothing> TreeWalk::apply_block(std::uint32_t block) noexcept {
     if (work_ >= kSlice) {
       return kTurn;
     }
-    WalkItem& item = items_.item(item_);
-    if (step_ == Step::reverting) {
-      if (reverted_ == applied_) {
-        break;
-      }
-      VARVE_ASK(metadata_->refcounts.subtract(HostCluster(item.cluster), item.count));
-      ++reverted_;
-    } else {
-      VARVE_ASK(apply_item(item));
-      ++applied_;
+    const bool is_reverting = step_ == Step::reverting;
+    if (is_reverting && reverted_ == applied_) {
+      break;
     }
+    WalkItem& item = items_.item(item_);
+    VARVE_ASK(is_reverting ? metadata_->refcounts.subtract(HostCluster(item.cluster), item.count)
+                           : apply_item(item));
+    ++(is_reverting ? reverted_ : applied_);
     work_ += kItemWork + item.count / kItemWork;
     item_ = item.next;
   }
@@ -448,8 +444,12 @@ Answer<Nothing> TreeWalk::drop_stretch(WalkItem& item) noexcept {
       static_cast<std::uint32_t>(equal_run(geometry, block->bytes(), index, item.count, count));
   const ClusterRun run{HostCluster(item.cluster), stretch};
   TableCache::Table* active = nullptr;
-  if (count == (drops ? 2 : 1)) {
-    active = VARVE_ASK(active_table(item));
+  const HostOffset owner = count == (drops ? 2 : 1) ? owning_table(item) : HostOffset();
+  if (owner != HostOffset()) {
+    active = metadata_->l2.find_quietly(owner);
+    if (active == nullptr) {
+      return Need{Need::Kind::l2_table, owner, 0};
+    }
   }
   if (drops && count == 1) {
     // What a damaged entry shares with a table of the image must not become free with it.
@@ -463,7 +463,7 @@ Answer<Nothing> TreeWalk::drop_stretch(WalkItem& item) noexcept {
     VARVE_ASK(metadata_->store.has_room_for_durable_drop());
     metadata_->store.release_durable(run);
   } else if (drops) {
-    VARVE_ASK(refcounts.subtract(run.first, stretch));
+    VARVE_TRY(refcounts.subtract(*block, run.first, stretch));
   }
   if (active != nullptr) {
     set_flags(*active, item, stretch);
@@ -482,20 +482,17 @@ bool TreeWalk::is_active_table(const WalkItem& item) const noexcept {
          metadata_->geometry.cluster_of(metadata_->l1.entry(slot).offset()).value() == item.cluster;
 }
 
-// The table of the active disk that may own the item's clusters from now on; null: none does.
-Answer<TableCache::Table*> TreeWalk::active_table(const WalkItem& item) noexcept {
+// The table of the active disk that may own the item's clusters from now on; 0: none does.
+HostOffset TreeWalk::owning_table(const WalkItem& item) const noexcept {
   const std::uint64_t slot = window_[item.table].slot;
   if (!plan_.sets_flags || item.entry == WalkItem::kNone || slot >= metadata_->l1.size()) {
-    return static_cast<TableCache::Table*>(nullptr);
+    return HostOffset();
   }
   const L1Entry entry = metadata_->l1.entry(slot);
   const bool is_sound = entry.is_allocated() &&
                         entry.validate(metadata_->geometry, metadata_->l1.offset_of(slot)) &&
                         entry.offset().value() < metadata_->file->size();
-  if (!is_sound) {
-    return static_cast<TableCache::Table*>(nullptr);
-  }
-  return walked_table(entry.offset());
+  return is_sound ? entry.offset() : HostOffset();
 }
 
 void TreeWalk::set_flags(TableCache::Table& active, const WalkItem& item,
@@ -542,7 +539,10 @@ Answer<Nothing> TreeWalk::clear_flags() noexcept {
     if (work_ >= kSlice) {
       return kTurn;
     }
-    TableCache::Table* table = VARVE_ASK(walked_table(window_[flagged_].table));
+    TableCache::Table* table = metadata_->l2.find_quietly(window_[flagged_].table);
+    if (table == nullptr) {
+      return Need{Need::Kind::l2_table, window_[flagged_].table, 0};
+    }
     needs_round_ = needs_round_ || (table->is_dirty() && !table->is_early());
     const Bytes bytes = table->edit_early(0, geometry.cluster_bytes());
     for (std::uint64_t index = 0; index < geometry.l2_entries(); ++index) {
@@ -554,6 +554,7 @@ Answer<Nothing> TreeWalk::clear_flags() noexcept {
     }
     work_ += geometry.l2_entries();
   }
+  step_ = Step::writing;
   return Nothing();
 }
 

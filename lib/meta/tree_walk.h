@@ -114,15 +114,15 @@ class TreeWalk final : private Waiter {
   [[nodiscard]] Answer<Nothing> choose() noexcept;
   [[nodiscard]] Answer<Nothing> collect() noexcept;
   [[nodiscard]] Answer<Nothing> apply() noexcept;
+  [[nodiscard]] Answer<Nothing> revert() noexcept;
   [[nodiscard]] Answer<Nothing> apply_block(std::uint32_t block) noexcept;
   [[nodiscard]] Answer<Nothing> apply_item(WalkItem& item) noexcept;
   [[nodiscard]] Answer<Nothing> drop_table(Visit& visit, std::uint32_t index) noexcept;
   [[nodiscard]] Answer<Nothing> drop_stretch(WalkItem& item) noexcept;
   [[nodiscard]] bool is_active_table(const WalkItem& item) const noexcept;
-  [[nodiscard]] Answer<TableCache::Table*> active_table(const WalkItem& item) noexcept;
+  [[nodiscard]] HostOffset owning_table(const WalkItem& item) const noexcept;
   void set_flags(TableCache::Table& active, const WalkItem& item, std::uint32_t count) noexcept;
   [[nodiscard]] Answer<Nothing> clear_flags() noexcept;
-  [[nodiscard]] Answer<TableCache::Table*> walked_table(HostOffset offset) noexcept;
   void prefetch(TableCache& cache, HostOffset offset) noexcept;
   void let_go() noexcept;
   void leave_window() noexcept;

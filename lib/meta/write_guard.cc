@@ -86,7 +86,7 @@ Result<void> WriteGuard::examine(const StorageRequest& request) noexcept {
   }
   const ClusterRun run = run_of(request);
   VARVE_TRY(admit(run, request.tag, HostOffset(request.offset)));
-  return kind == Kind::none ? Result<void>() : settle_on(run, kind);
+  return settle_on(run, kind);  // Guest data that meets no table is not examined.
 }
 
 void WriteGuard::submit(StorageRequest& request) noexcept {
