@@ -5,6 +5,7 @@ test takes and unreached.txt does not explain.
 Usage: report.py EXPORT ROOT [--list]
 EXPORT is what `llvm-cov export -format=text` wrote. Lines of unreached.txt:
 FILE | the line of code, without spaces around it | true or false | why it cannot be taken
+A line that begins with spaces goes on with the one before.
 
 What counts as no branch, because nothing can take it or nothing is decided there:
  - one that ends an assertion, and the labels of a switch that lead to one;
@@ -86,13 +87,17 @@ def read_branches(file, lines):
 
 
 def read_explanations(path):
-    explained = {}
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line or line.startswith("#"):
-            continue
+    lines = []
+    for line in path.read_text().splitlines():
+        if line.startswith(" "):
+            lines[-1] += " " + line.strip()
+        elif line and not line.startswith("#"):
+            lines.append(line)
+    explained = set()
+    for line in lines:
         parts = [part.strip() for part in line.rsplit(" | ", 2)]
         name, code = (part.strip() for part in parts[0].split(" | ", 1))
-        explained[name, code, parts[1]] = number
+        explained.add((name, code, parts[1]))
     return explained
 
 
@@ -132,7 +137,7 @@ def main():
     for name, number, code, side in missing:
         print(f"{name} | {code} | {side} | " if "--list" in sys.argv
               else f"{name}:{number}: never {side}: {code}")
-    for name, code, side in sorted(set(explained) - used):
+    for name, code, side in sorted(explained - used):
         print(f"unreached.txt: taken, or gone: {name}: {code} ({side})")
     print(f"{len(missing)} branches of {' and '.join(EXPLAINED_FLOORS)} are not explained, "
           f"{len(used)} are")
