@@ -180,6 +180,42 @@ TEST_F(ClusterStoreTest, AReservedRunIsClaimedBlockByBlock) {
   }
 }
 
+// A block that is read again need not say what it said before: nothing is claimed where it says
+// more.
+TEST_F(ClusterStoreTest, ACountThatRoseUnnoticedIsToldAndNothingIsClaimed) {
+  open(small());
+  ASSERT_TRUE(claim(1).has_value());
+  ASSERT_TRUE(flush().has_value());
+  const std::uint64_t next = metadata_->store.append_position();
+  const HostOffset block(metadata_->refcounts.table()[0]);
+  ASSERT_TRUE(metadata_->refcounts.blocks().forget(block));
+  put_be64(block.value() + next * 8, ~std::uint64_t{0});
+  const Result<Claim> refused = claim(1);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::out_of_range) << describe(refused.error());
+  EXPECT_EQ(refused.error().offset, block.value() + next * 8);
+  EXPECT_EQ(metadata_->store.append_position(), next);
+}
+
+TEST_F(ClusterStoreTest, ADropThatCannotBeCountedIsToldAndChangesNothing) {
+  open(small());
+  const ClusterRun run = claim(2)->run;
+  ASSERT_EQ(run.count, 2u);
+  Refcounts& refcounts = metadata_->refcounts;
+  ASSERT_TRUE(refcounts.subtract(run.first + 1, 1).has_value());
+  const Answer<Nothing> too_low = refcounts.subtract(run.first, 2);
+  ASSERT_NE(too_low.error(), nullptr);
+  EXPECT_EQ(too_low.error()->corruption, Corruption::refcount_too_low);
+  EXPECT_EQ(count_of(run.first.value()), 1u);
+  const HostOffset block(refcounts.table()[0]);
+  refcounts.set_block(0, block + 8);  // As a damaged table has it.
+  const Answer<Nothing> nowhere = refcounts.subtract(run.first, 1);
+  ASSERT_NE(nowhere.error(), nullptr);
+  EXPECT_EQ(nowhere.error()->corruption, Corruption::refcount_block_unaligned);
+  refcounts.set_block(0, block);
+  EXPECT_EQ(count_of(run.first.value()), 1u);
+}
+
 // Claims and releases at random: nothing is handed out twice.
 // History: cloud-hypervisor 8606.
 TEST_F(ClusterStoreTest, RandomUseHandsNothingOutTwice) {

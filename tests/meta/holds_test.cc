@@ -37,6 +37,7 @@ TEST(Holds, SharedOnesOverlapAndExclusiveOnesDoNot) {
   Holder c(kExclusive, 9, 12);
   Holder d(kExclusive, 15, 20);
   EXPECT_TRUE(a.take(holds));
+  EXPECT_FALSE(holds.empty());
   EXPECT_TRUE(b.take(holds));
   EXPECT_FALSE(c.take(holds));
   EXPECT_TRUE(d.take(holds));
@@ -45,6 +46,7 @@ TEST(Holds, SharedOnesOverlapAndExclusiveOnesDoNot) {
   holds.give_back(b.hold);
   EXPECT_EQ(c.resumed, 1);
   EXPECT_TRUE(c.hold.is_held());
+  EXPECT_FALSE(holds.empty());
   holds.give_back(c.hold);
   holds.give_back(d.hold);
   EXPECT_TRUE(holds.empty());
@@ -74,9 +76,11 @@ TEST(Holds, AResumedHolderMayGiveBackAtOnce) {
     Holds* holds = nullptr;
     Hold hold;
     int resumed = 0;
+    bool is_last = false;
     void resume(const Result<void>&) noexcept override {
       ++resumed;
       holds->give_back(hold);
+      is_last = holds->empty();
     }
   };
   Holds holds;
@@ -90,6 +94,8 @@ TEST(Holds, AResumedHolderMayGiveBackAtOnce) {
   holds.give_back(first.hold);
   EXPECT_EQ(second.resumed, 1);
   EXPECT_EQ(third.resumed, 1);
+  EXPECT_FALSE(second.is_last);  // The third was still waiting.
+  EXPECT_TRUE(third.is_last);
   EXPECT_TRUE(holds.empty());
 }
 

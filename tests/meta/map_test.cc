@@ -87,6 +87,39 @@ TEST_F(MapTest, NoTableIsUnallocatedToTheEndOfTheQuestion) {
   EXPECT_FALSE(extent.has_host);
 }
 
+TEST_F(MapTest, AQuestionBeyondTheLastTableIsAnsweredToItsEnd) {
+  open(small(512, 16));
+  const std::uint64_t end = metadata_->l1.size() * metadata_->geometry.l2_coverage();
+  EXPECT_EQ(find(0, end + kMiB).value().length, end);
+  EXPECT_EQ(find(end - 512, kMiB).value().length, 512u);
+}
+
+TEST_F(MapTest, ASharedTableIsCopiedOnlyWhereItsReleaseCanBeRemembered) {
+  open(small(512, 16));
+  set(3, L2Entry::zero(metadata_->geometry));
+  ASSERT_TRUE(flush().has_value());
+  const L1Entry own = metadata_->l1.entry(0);
+  metadata_->l1.set(0, L1Entry::table(own.offset(), false));
+  std::uint64_t dropped = 100'000;
+  while (metadata_->store.has_room_for_drops(1).has_value()) {
+    metadata_->store.release({HostCluster(dropped += 2), 1});
+  }
+  const Answer<Nothing> full = metadata_->map.prepare(GuestOffset(0));
+  ASSERT_NE(full.need(), nullptr);
+  EXPECT_EQ(full.need()->kind, Need::Kind::round);
+  EXPECT_EQ(metadata_->l1.entry(0).offset(), own.offset());
+  set(4, L2Entry::zero(metadata_->geometry));
+  EXPECT_NE(metadata_->l1.entry(0).offset(), own.offset());
+  EXPECT_EQ(find(3 * 512, 1024)->kind, MapExtent::Kind::zero);
+}
+
+TEST_F(MapTest, WhatLeadsToATableGivesNothingBack) {
+  open(small(512, 16));
+  metadata_->map.release(L2Entry::standard(metadata_->l1.offset(), true));
+  EXPECT_TRUE(metadata_->guard.has_tripped());
+  EXPECT_FALSE(metadata_->store.has_drops());
+}
+
 TEST_F(MapTest, BrokenEntriesNameTheirPlace) {
   open(small(512, 16));
   set(3, L2Entry::standard(HostOffset(0x10000), true));

@@ -20,6 +20,7 @@ namespace varve::test {
 class MetaTest : public ::testing::Test {
  protected:
   MetaTest() : engine_(std::move(Engine::create().value())) {}
+  void TearDown() override { wait_until_idle(); }
 
   static CreateOptions small(std::uint32_t cluster_bytes = 512, std::uint32_t refcount_bits = 64) {
     CreateOptions options;
@@ -36,6 +37,13 @@ class MetaTest : public ::testing::Test {
       const Result<void> made = create_image_in(storage, nullptr, options);
       ASSERT_TRUE(made.has_value()) << describe(made.error());
     }
+    load();
+  }
+  // A session over what the disk holds.
+  void load() {
+    wait_until_idle();
+    metadata_.reset();
+    storage_.reset();
     storage_ = std::make_unique<sim::TraceStorage>(make_storage(), trace_);
     auto loaded = load_tables(*storage_);
     ASSERT_TRUE(loaded.has_value()) << describe(loaded.error());
@@ -45,10 +53,18 @@ class MetaTest : public ::testing::Test {
     config.l2_cache_bytes = 64 * kKiB;
     config.refcount_cache_bytes = 64 * kKiB;
     config.operations_max = 8;
+    config.meter = meter_;
     auto made = Metadata::make(config, std::move(*loaded));
     ASSERT_TRUE(made.has_value()) << describe(made.error());
     metadata_ = std::move(*made);
     trace_.clear();
+  }
+
+  // Nothing runs by itself any more.
+  void wait_until_idle() {
+    while (metadata_ != nullptr && !metadata_->is_idle()) {
+      engine_->wait();
+    }
   }
 
   virtual std::unique_ptr<Storage> make_storage() {
@@ -92,8 +108,14 @@ class MetaTest : public ::testing::Test {
     disk_.content.read(offset, bytes);
     return load_be<std::uint64_t>(bytes, 0);
   }
+  void put_be64(std::uint64_t offset, std::uint64_t value) {
+    std::vector<std::byte> bytes(8);
+    store_be(bytes, 0, value);
+    disk_.content.write(offset, bytes);
+  }
 
   std::unique_ptr<Engine> engine_;
+  Meter* meter_ = nullptr;  // Of the sessions that follow.
   sim::SimDisk disk_;
   sim::Trace trace_;
   std::unique_ptr<Storage> storage_;

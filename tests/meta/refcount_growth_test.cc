@@ -297,5 +297,19 @@ TEST_F(RefcountGrowthTest, AnImageIsIdleWhenNothingRuns) {
   EXPECT_FALSE(metadata_->header.is_dirty());
 }
 
+TEST_F(RefcountGrowthTest, ADirtyImageIsTakenWithoutAWrite) {
+  open(small());
+  metadata_->header.incompatible |= kIncompatibleDirty;  // As the file has it.
+  BlockingWaiter waiter(*engine_);
+  HeaderWriter::Update update;
+  metadata_->take_dirty(waiter, update);
+  ASSERT_TRUE(waiter.wait().has_value());
+  EXPECT_EQ(trace_.count(StorageOperation::write), 0u);
+  HeaderPatch patch;
+  metadata_->patch_without_dirty(patch);
+  metadata_->released_dirty();
+  EXPECT_FALSE(metadata_->header.is_dirty());
+}
+
 }  // namespace
 }  // namespace varve::test

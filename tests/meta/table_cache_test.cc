@@ -207,6 +207,33 @@ TEST_F(TableCacheTest, WhatOnlyAWalkHasUsedGoesFirst) {
   EXPECT_TRUE(cache_->holds(at(2)) && cache_->holds(at(5)));
 }
 
+TEST_F(TableCacheTest, ACopyTakesAnotherTablesRoomWhereOnlyAWalkHasUsedItsSource) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  BlockingWaiter waiter(*engine_);
+  ASSERT_EQ(cache_->load_for_walk(at(7), waiter), TableCache::LoadOutcome::started);
+  ASSERT_TRUE(waiter.wait().has_value());
+  cache_->let_go(at(7));
+  ASSERT_NE(load(1), nullptr);
+  TableCache::Table* source = cache_->find_quietly(at(7));
+  ASSERT_TRUE(cache_->can_copy(*source));
+  EXPECT_EQ(first_byte(&cache_->copy(*source, at(30))), 7u);
+  EXPECT_TRUE(cache_->holds(at(7)));
+  EXPECT_FALSE(cache_->holds(at(1)));
+}
+
+TEST_F(TableCacheTest, AWalkFindsNoRoomWhereEveryTableIsDirty) {
+  ASSERT_TRUE(cache_->reserve(2).has_value());
+  ASSERT_NE(cache_->make(at(20)), nullptr);
+  ASSERT_NE(cache_->make(at(21)), nullptr);
+  BlockingWaiter waiter(*engine_);
+  EXPECT_EQ(cache_->load_for_walk(at(3), waiter), TableCache::LoadOutcome::no_room);
+  EXPECT_FALSE(cache_->holds(at(3)));
+  write_back(20);
+  EXPECT_EQ(cache_->load_for_walk(at(3), waiter), TableCache::LoadOutcome::started);
+  EXPECT_TRUE(waiter.wait().has_value());
+  EXPECT_TRUE(cache_->holds(at(21)));
+}
+
 // Goal: finding a table to give up does not depend on how many there are, and tables that are used
 // stay. Method: caches of two sizes; some tables used between any two loads, others once.
 TEST_F(TableCacheTest, EvictionLooksAtFewTablesAndKeepsTheUsedOnes) {

@@ -121,8 +121,33 @@ TEST_F(WriteGuardTest, EveryTableTakesItsOwnWritesAndNoOthers) {
   }
 }
 
+TEST_F(WriteGuardTest, EveryUseOfATableIsRefusedAndTheFirstIsMarked) {
+  open(small(4096, 16));
+  const ClusterRun table{metadata_->geometry.cluster_of(metadata_->l1.offset()), 1};
+  for (int i = 0; i < 2; ++i) {
+    const Result<void> refused = metadata_->guard.admit(table, IoTag::guest_data, HostOffset(7));
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().corruption, Corruption::cluster_overlaps_metadata);
+    wait_until_idle();
+  }
+  EXPECT_EQ(trace_.count(StorageOperation::write, IoTag::header), 1u);
+}
+
+TEST_F(WriteGuardTest, AnImageMarkedAlreadyIsNotMarkedAgain) {
+  open(small(4096, 16));
+  put_be64(offsetof(RawHeader, incompatible_features), kIncompatibleCorrupt);
+  load();
+  trace_.clear();
+  EXPECT_FALSE(
+      submit(StorageOperation::write, IoTag::guest_data, metadata_->l1.offset(), 1).has_value());
+  wait_until_idle();
+  EXPECT_TRUE(metadata_->commit.is_poisoned());
+  EXPECT_EQ(trace_.count(StorageOperation::write), 0u);
+}
+
 TEST_F(WriteGuardTest, ATablesOwnWritesPassAndMakeThePlaceItsOwn) {
   open(small(4096, 16));
+  EXPECT_TRUE(submit(StorageOperation::write, IoTag::extension, HostOffset(512), 8).has_value());
   EXPECT_TRUE(submit(StorageOperation::write, IoTag::l1, metadata_->l1.offset(), 512).has_value());
   EXPECT_TRUE(submit(StorageOperation::write, IoTag::refcount_block,
                      HostOffset(metadata_->refcounts.table()[0]), 4096)

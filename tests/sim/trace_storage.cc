@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "sim/allocation_faults.h"
+
 namespace varve::sim {
 
 const char* operation_name(StorageOperation operation) noexcept {
@@ -70,7 +72,10 @@ void TraceStorage::submit(StorageRequest& request) noexcept {
   entry.offset = request.offset;
   entry.length = request.size_bytes();
   entry.submitted = trace_.sequence_++;
-  trace_.entries_.push_back(entry);
+  {
+    const AllocationPause pause;
+    trace_.entries_.push_back(entry);
+  }
   forward(request, trace_.entries_.size() - 1);
 }
 

@@ -1,0 +1,36 @@
+#include "meta/reclaimer.h"
+
+#include "meta/meta_fixture.h"
+
+namespace varve::test {
+namespace {
+
+// A round that still writes the dead table would put it over whatever the cluster is used for next.
+TEST_F(MetaTest, ATableIsFreeOnlyWhenNoRoundWritesItAnyMore) {
+  open(small());
+  ASSERT_TRUE(
+      ask_until(*metadata_, [&] { return metadata_->map.prepare(GuestOffset(0)); }).has_value());
+  ASSERT_TRUE(flush().has_value());
+  const HostOffset offset = metadata_->l1.entry(0).offset();
+  const HostCluster cluster = metadata_->geometry.cluster_of(offset);
+  TableCache::Table* table = metadata_->l2.find(offset);
+  static_cast<void>(table->edit(0, 8));
+  const TableCache::DirtySpan span = metadata_->l2.begin_write(*table);
+  metadata_->l1.set(0, L1Entry());
+  metadata_->store.release_durable({cluster, 1});
+  BlockingWaiter waiter(*engine_);
+  metadata_->reclaimer.wait_idle(waiter);
+  for (int i = 0; i < 100; ++i) {
+    engine_->poll();
+  }
+  EXPECT_EQ(count_of(cluster.value()), 1u);
+  EXPECT_NE(claim(1)->run.first, cluster);
+  metadata_->l2.end_write(offset, span, true);
+  ASSERT_TRUE(waiter.wait().has_value());
+  EXPECT_EQ(count_of(cluster.value()), 0u);
+  EXPECT_FALSE(metadata_->l2.holds(offset));
+  EXPECT_EQ(claim(1)->run.first, cluster);
+}
+
+}  // namespace
+}  // namespace varve::test
