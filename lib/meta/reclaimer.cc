@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/try.h"
 #include "meta/metadata.h"
 
 namespace varve {
