@@ -113,8 +113,8 @@ struct RepairReport {
 // cannot be followed. The corrupt mark is taken off once nothing is wrong. Open the image with
 // OpenOptions::allow_corrupt; where that has let it open with a damaged snapshot table or without a
 // refcount table, nothing but repairing may be done with it.
-// Errors: unsupported (raw), read_only, busy (another control operation, an open state writer, a
-// snapshot that is being read), cancelled, no_memory, no_space, io and those of flush.
+// Errors: unsupported (raw), read_only, busy (another control operation, an open state writer or
+// snapshot), cancelled, no_memory, no_space, io and those of flush.
 [[nodiscard]] Result<RepairReport> repair(Image& image, Repair what,
                                           const CheckOptions& options = {}) noexcept;
 

@@ -38,13 +38,14 @@ bool is_clean(const CheckReport& report) noexcept {
   return report.leaks == 0 && report.corruptions == 0 && report.failures == 0;
 }
 
-// Nobody may hold clusters that no table refers to: a recount would give them away.
+// Nobody may hold clusters that no table refers to: a recount would give them away. Nor may anybody
+// read a snapshot: tables and memory change under it.
 Result<void> check_repairable(const Qcow2Image& image) noexcept {
   const Metadata& metadata = image.metadata();
   if (!metadata.is_writable) {
     return failure(ErrorCode::read_only, "the image is open for reading only");
   }
-  if (image.state_writers != 0 || metadata.store.has_drops()) {
+  if (image.state_writers != 0 || !image.open_snapshots.empty() || metadata.store.has_drops()) {
     return failure(ErrorCode::busy, "a state is being written, or a snapshot read");
   }
   return {};

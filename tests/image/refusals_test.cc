@@ -6,76 +6,74 @@
 #include <varve/snapshot.h>
 #include <varve/snapshot_operation.h>
 
-#include "base/bytes.h"
+#include "base/failure.h"
 #include "format/header.h"
 #include "format/l1_entry.h"
-#include "image/ground.h"
-#include "sim/faulty_storage.h"
-#include "sim/sim_disk.h"
+#include "format/snapshot_table.h"
+#include "image/simulated_disks.h"
 
 namespace varve::test {
 namespace {
 
-constexpr std::uint64_t kDiskBytes = 1 << 20;
-
-class Refusals : public ::testing::Test, protected FileOpener {
+class Refusals : public SimulatedDisks {
  protected:
-  Refusals() : engine_(make_engine(AioBackend::threads)) {}
-
-  Result<std::unique_ptr<Storage>> open(Engine&, const std::string& name,
-                                        const FileOptions&) override {
-    opened_.push_back(name);
-    return storage_of(name);
+  // A storage that somebody else has locked.
+  class Locked final : public sim::DecoratorStorage {
+   public:
+    explicit Locked(std::unique_ptr<Storage> inner) : DecoratorStorage(std::move(inner)) {}
+    void submit(StorageRequest& request) noexcept override { forward(request); }
+    [[nodiscard]] Result<void> lock(bool, bool) noexcept override {
+      return failure(ErrorCode::busy, "somebody else has it");
+    }
+  };
+  Result<std::unique_ptr<Storage>> open(Engine& engine, const std::string& name,
+                                        const FileOptions& file) override {
+    auto storage = SimulatedDisks::open(engine, name, file);
+    if (storage && !locked_.empty() && name.ends_with(locked_)) {
+      return std::unique_ptr<Storage>(std::make_unique<Locked>(std::move(*storage)));
+    }
+    return storage;
   }
-  std::unique_ptr<Storage> storage_of(const std::string& name) {
-    return std::make_unique<sim::FaultyStorage>(
-        std::make_unique<sim::SimStorage>(*engine_, disks_[name]), plan_);
+  // The disk in this folder.
+  Result<void> open_error(const std::string& folder, const OpenOptions& options) {
+    auto storage = open(*engine_, "/disk", {});
+    const auto image = Image::open(std::move(*storage), folder, options);
+    return image ? Result<void>() : image.error();
   }
-  static CreateOptions small() {
-    CreateOptions options;
-    options.cluster_bytes = 4096;
-    options.size_bytes = kDiskBytes;
-    return options;
+  // An image with tables of every kind, and five snapshots.
+  void make_with_tables() {
+    CreateOptions with_tables = small();
+    with_tables.cluster_bytes = 512;
+    make(with_tables);
+    const auto image = open_image(options());
+    VARVE_EXPECT_OK(image->write(0, filled(200 * 512, 1)));
+    SnapshotCreateOptions snapshot;
+    snapshot.name = std::string(300, 's');
+    for (unsigned i = 0; i < 5; ++i) {
+      VARVE_ASSERT_OK(create_snapshot(*image, snapshot));
+    }
+    VARVE_EXPECT_OK(image->close());
   }
-  void make(const CreateOptions& options, const std::string& name = "/disk") {
-    const auto storage = storage_of(name);
-    const auto data = options.data_file_name.empty() ? nullptr : storage_of("/data");
-    VARVE_ASSERT_OK(create_image_in(*storage, data.get(), options));
+  // Opening to repair takes more memory than a budget of nothing, and says so as often.
+  void expect_memory_refused(unsigned least) {
+    OpenOptions on = options();
+    on.l2_cache_bytes = on.refcount_cache_bytes = 1024;
+    on.allow_corrupt = true;
+    Budget budget;
+    unsigned refused = 0;
+    for (budget.memory_bytes = 0; budget.memory_bytes < 16u << 20; budget.memory_bytes += 256) {
+      on.budget = budget;
+      const Result<void> answer = open_error("/", on);
+      if (answer) {
+        break;
+      }
+      expect_error(answer, ErrorCode::over_budget);
+      ++refused;
+    }
+    EXPECT_GE(refused, least);
+    EXPECT_LT(budget.memory_bytes, 16u << 20);
   }
-  OpenOptions options(bool writable = true) {
-    OpenOptions options;
-    options.writable = writable;
-    options.opener = this;
-    return options;
-  }
-  Result<std::unique_ptr<Image>> try_open(const OpenOptions& options,
-                                          const std::string& name = "/disk") {
-    return Image::open(*engine_, name, options);
-  }
-  std::unique_ptr<Image> open_image(const OpenOptions& options) {
-    auto image = try_open(options);
-    EXPECT_TRUE(image.has_value()) << describe(image.error());
-    return image ? std::move(*image) : nullptr;
-  }
-  template <class Integer>
-  void put(std::uint64_t offset, Integer value) {
-    std::byte bytes[sizeof(Integer)];
-    store_be(Bytes(bytes), 0, value);
-    disks_["/disk"].content.write(offset, bytes);
-  }
-  std::uint64_t get(std::uint64_t offset) {
-    std::byte bytes[8];
-    disks_["/disk"].content.read(offset, bytes);
-    return load_be<std::uint64_t>(ConstBytes(bytes), 0);
-  }
-  static ByteVector filled(std::size_t size, int value) {
-    return ByteVector(size, static_cast<std::byte>(value));
-  }
-
-  std::unique_ptr<Engine> engine_;
-  std::map<std::string, sim::SimDisk> disks_;
-  sim::FaultPlan plan_;
-  std::vector<std::string> opened_;
+  std::string locked_;
 };
 
 TEST_F(Refusals, OfGrowingLeaveTheSize) {
@@ -106,6 +104,7 @@ TEST_F(Refusals, OfGrowingWhileItGrows) {
     BlockRequest request;
     Image* image = nullptr;
     std::optional<Result<void>> answer;
+    std::optional<Result<void>> released;
   } asked;
   asked.image = image.get();
   asked.request.operation = BlockOperation::write_zeroes;
@@ -114,12 +113,15 @@ TEST_F(Refusals, OfGrowingWhileItGrows) {
   asked.request.complete = [](BlockRequest& request, const Result<void>&) {
     Asked& self = *static_cast<Asked*>(request.owner);
     self.answer = self.image->grow(4 * kDiskBytes);
+    self.released = self.image->release();
   };
   VARVE_EXPECT_OK(image->write(0, filled(4096, 1)));
   image->submit(asked.request);
   VARVE_EXPECT_OK(image->grow(2 * kDiskBytes));
   ASSERT_TRUE(asked.answer.has_value());
   expect_error(*asked.answer, ErrorCode::busy);
+  expect_error(*asked.released, ErrorCode::busy);
+  EXPECT_FALSE(image->is_released());
   EXPECT_EQ(image->size(), 2 * kDiskBytes);
   VARVE_EXPECT_OK(image->close());
 }
@@ -162,9 +164,36 @@ TEST_F(Refusals, OfGuestDataWithoutItsFile) {
   VARVE_EXPECT_OK(whole->write(0, bytes));
   expect_error(whole->write_compressed(0, filled(4096, 1)), ErrorCode::unsupported);
   VARVE_EXPECT_OK(whole->close());
+  // It stands beside the image, wherever that is.
+  expect_error(open_error("", options()), ErrorCode::invalid_argument);
+  // An empty one is none.
+  std::uint64_t name = sizeof(RawHeader);
+  while (get(name) >> 32 != kExtensionDataFile) {
+    name += 8;
+    ASSERT_LT(name, 4096u);
+  }
+  put<std::uint32_t>(name + 4, 0);
+  expect_error(open_error("/", options()), ErrorCode::corrupt);
   make(small());
   put<std::uint64_t>(offsetof(RawHeader, incompatible_features), kIncompatibleDataFile);
   EXPECT_FALSE(try_open(options()).has_value());
+}
+
+// Whoever locks for itself need not have the files locked.
+TEST_F(Refusals, OfALockedFileGoWithTheLocks) {
+  CreateOptions with_data = small();
+  with_data.data_file_name = "data";
+  make(with_data);
+  for (const char* locked : {"/disk", "/data"}) {
+    SCOPED_TRACE(locked);
+    locked_ = locked;
+    OpenOptions unlocked = options();
+    expect_error(open_error("/", unlocked), ErrorCode::busy);
+    unlocked.lock = false;
+    const auto image = open_image(unlocked);
+    VARVE_EXPECT_OK(image->write(0, filled(4096, 3)));
+    VARVE_EXPECT_OK(image->close());
+  }
 }
 
 TEST_F(Refusals, NameTheRequestThatCannotBe) {
@@ -290,20 +319,19 @@ TEST_F(Refusals, OfOpeningNameTheReason) {
             ErrorCode::invalid_argument);
 }
 
+// What cannot be looked at is not opened as what it may be.
+TEST_F(Refusals, OfAnUntrustedRawImageThatCannotBeLookedAt) {
+  disks_["/disk"].content.resize(kDiskBytes);
+  OpenOptions raw = options(false);
+  raw.format = Format::raw;
+  raw.untrusted = true;
+  plan_.fail_index(0, EIO);
+  expect_error(open_error("/", raw), ErrorCode::io);
+  VARVE_EXPECT_OK(open_image(raw)->close());
+}
+
 TEST_F(Refusals, OfEveryBudgetThatIsTooSmallNameIt) {
-  CreateOptions with_tables = small();
-  with_tables.cluster_bytes = 512;
-  make(with_tables);
-  {
-    const auto image = open_image(options());
-    VARVE_EXPECT_OK(image->write(0, filled(200 * 512, 1)));
-    SnapshotCreateOptions snapshot;
-    snapshot.name = std::string(300, 's');
-    for (unsigned i = 0; i < 5; ++i) {
-      VARVE_ASSERT_OK(create_snapshot(*image, snapshot));
-    }
-    VARVE_EXPECT_OK(image->close());
-  }
+  make_with_tables();
   const auto open_on = [&](const Budget& budget, bool is_untrusted, bool for_repair) {
     OpenOptions on = options(for_repair);
     on.l2_cache_bytes = on.refcount_cache_bytes = 1024;
@@ -353,6 +381,19 @@ TEST_F(Refusals, OfEveryBudgetThatIsTooSmallNameIt) {
   }
 }
 
+// What is left of a damaged snapshot table is a part of it, too.
+TEST_F(Refusals, OfEveryBudgetThatIsTooSmallForASnapshotTableNameIt) {
+  make_with_tables();
+  const std::uint64_t table = get(offsetof(RawHeader, snapshot_table_offset));
+  put<std::uint64_t>(table, 12345);
+  expect_memory_refused(3);
+  // The entries it is said to have take more than the few bytes there are of it.
+  const std::uint64_t last = disks_["/disk"].content.size() - 512;
+  put<std::uint64_t>(offsetof(RawHeader, snapshot_table_offset), last);
+  put<std::uint64_t>(last, 12345);
+  expect_memory_refused(1);
+}
+
 // Counts are made anew for so many clusters at a time; files have more.
 TEST_F(Refusals, OfNothingWhereAFileIsSettledPartByPart) {
   CreateOptions with_many = small();
@@ -400,6 +441,27 @@ TEST_F(Refusals, OfADirtyImageWithTablesOverTablesEndWhenItsMarkIsWritten) {
     }
   }
   EXPECT_GT(marked, 0u);
+}
+
+// Repairing begins with what settling could not put right, not with what it could not read or
+// write.
+TEST_F(Refusals, OfADirtyImageThatCannotBeSettledDoNotEndWithLeaveToRepair) {
+  make(small());
+  {
+    const auto image = open_image();
+    VARVE_EXPECT_OK(image->write(0, filled(4096, 1)));
+    VARVE_EXPECT_OK(image->close());
+  }
+  put<std::uint64_t>(offsetof(RawHeader, incompatible_features), kIncompatibleDirty);
+  OpenOptions repairing = options();
+  repairing.allow_corrupt = true;
+  sim::FaultRule rule;
+  rule.operation = StorageOperation::write;
+  plan_.add(rule);
+  expect_error(open_error("/", repairing), ErrorCode::io);
+  plan_.lift();
+  VARVE_EXPECT_OK(open_image(repairing)->close());
+  expect_sound();
 }
 
 // More references than 32 bits, let alone a refcount, can tell.
@@ -470,6 +532,109 @@ TEST_F(Refusals, OfSnapshotsThatAreNotThereEndWithARepair) {
   VARVE_EXPECT_OK(image->read(0, bytes));
   EXPECT_EQ(bytes, filled(4096, 9));
   VARVE_EXPECT_OK(image->close());
+}
+
+// Repairing puts other tables under whoever uses them: it begins only where nobody does, and ends
+// where somebody has begun.
+TEST_F(Refusals, OfRepairingAnImageThatIsUsed) {
+  for (const bool by_creation : {false, true}) {
+    SCOPED_TRACE(by_creation);
+    make(small());
+    {
+      const auto image = open_image();
+      VARVE_EXPECT_OK(image->write(0, filled(4096, 9)));
+      VARVE_ASSERT_OK(create_snapshot(*image, {}));
+      VARVE_ASSERT_OK(create_snapshot(*image, {}));
+      VARVE_EXPECT_OK(image->close());
+    }
+    const std::uint64_t table = get(offsetof(RawHeader, snapshot_table_offset));
+    // The second entry's L1: extra data, id and name stand behind the fixed fields of the first.
+    const std::uint64_t rest = (get(table + offsetof(RawSnapshotEntry, extra_bytes)) >> 32) +
+                               (get(table + offsetof(RawSnapshotEntry, id_bytes)) >> 48) +
+                               (get(table + offsetof(RawSnapshotEntry, name_bytes)) >> 48);
+    put<std::uint64_t>(table + round_up(sizeof(RawSnapshotEntry) + rest, 8), 12345);
+    OpenOptions repairing = options();
+    repairing.allow_corrupt = true;
+    {
+      const auto image = open_image(repairing);
+      ASSERT_NE(image, nullptr);
+      std::unique_ptr<Image> snapshot = std::move(*open_snapshot(*image, 0));
+      const auto refused = repair(*image, Repair::all);
+      ASSERT_FALSE(refused.has_value());
+      EXPECT_EQ(refused.error().code, ErrorCode::busy);
+      VARVE_EXPECT_OK(snapshot->close());
+      snapshot.reset();
+      std::unique_ptr<SnapshotOperation> creation;
+      CheckOptions check_options;
+      check_options.about_to_lose = [&](const Loss&) {
+        if (by_creation) {
+          OperationOptions queued;
+          queued.wait_for_turn = true;
+          creation = std::move(*start_create(*image, {}, queued));
+        } else {
+          snapshot = std::move(*open_snapshot(*image, 0));
+        }
+      };
+      const auto ended = repair(*image, Repair::all, check_options);
+      ASSERT_FALSE(ended.has_value());
+      EXPECT_EQ(ended.error().code, ErrorCode::busy);
+      expect_error(image->write(0, filled(4096, 1)), ErrorCode::poisoned);
+      if (creation != nullptr) {
+        EXPECT_FALSE(creation->wait().has_value());
+      }
+      if (snapshot != nullptr) {
+        static_cast<void>(snapshot->close());
+        snapshot.reset();
+      }
+      creation.reset();
+      static_cast<void>(image->close());
+    }
+    const auto image = open_image(repairing);
+    ASSERT_NE(image, nullptr);
+    const auto report = repair(*image, Repair::all);
+    VARVE_ASSERT_OK(report);
+    EXPECT_EQ(report->after.corruptions + report->after.leaks, 0u);
+    expect_bytes(*image, 0, 4096, 9);
+    const auto kept = open_snapshot(*image, 0);
+    VARVE_ASSERT_OK(kept);
+    expect_bytes(**kept, 0, 4096, 9);
+    VARVE_EXPECT_OK((*kept)->close());
+    VARVE_EXPECT_OK(image->close());
+  }
+}
+
+// An entry of a compressed cluster names fewer places in a file than others do.
+TEST_F(Refusals, OfCompressedClustersFarBehindInAFileAreWrittenPlainly) {
+  constexpr std::uint32_t kLarge = 2 << 20;
+  CreateOptions large;
+  large.cluster_bytes = kLarge;
+  large.size_bytes = 8 * kLarge;
+  make(large);
+  const std::uint64_t block = get(get(offsetof(RawHeader, refcount_table_offset)));
+  sim::SparseBytes& file = disks_["/disk"].content;
+  ByteVector counts(kLarge);
+  for (std::size_t at = 0; at < kLarge; at += 2) {
+    counts[at + 1] = std::byte{1};
+  }
+  file.write(block, counts);  // Nothing nearer is free.
+  file.resize(std::uint64_t{1} << 49);
+  const auto image = open_image();
+  const std::vector<std::byte> last = filled(kLarge, 4);
+  VARVE_EXPECT_OK(image->write_compressed(0, filled(kLarge, 3)));
+  VARVE_EXPECT_OK(image->write_compressed(7 * kLarge, last));
+  VARVE_EXPECT_OK(image->write(4096, filled(4096, 5)));
+  VARVE_EXPECT_OK(image->close());
+  for (const std::uint64_t index : {0u, 7u}) {
+    const L2Entry entry(get(entry_place(0, index)));
+    EXPECT_FALSE(entry.is_compressed()) << index;
+    EXPECT_GE(entry.host().value(), std::uint64_t{1} << 49) << index;
+  }
+  const auto again = open_image(options(false));
+  expect_bytes(*again, 0, 4096, 3);
+  expect_bytes(*again, 4096, 4096, 5);
+  expect_bytes(*again, 8192, kLarge - 8192, 3);
+  expect_bytes(*again, 7 * kLarge, kLarge, 4);
+  VARVE_EXPECT_OK(again->close());
 }
 
 }  // namespace
