@@ -85,8 +85,7 @@ class Growth {
       VARVE_TRY(preallocate_range(*metadata_, GuestOffset(cluster_end()), GuestOffset(new_size_),
                                   preallocation));
     }
-    if (metadata_->data_file != nullptr && metadata_->data_file->size() < new_size_ &&
-        !metadata_->data_file->capabilities().fixed_size) {
+    if (metadata_->data_file != nullptr && metadata_->data_file->size() < new_size_) {
       Batch batch(metadata_->counters);
       VARVE_TRY(batch.run(batch.resize(*metadata_->data_file, new_size_)));
       metadata_->commit.note_unsynced(true);
@@ -188,10 +187,10 @@ class Growth {
   // held them: leaks.
   void take_back() {
     metadata_->header.virtual_size = old_size_;
-    if (new_l1_.count != 0 && metadata_->l1.offset() != old_l1_offset_) {
+    metadata_->store.release(new_l1_);
+    if (metadata_->l1.offset() != old_l1_offset_) {
       metadata_->l1.restore(old_l1_entries_, old_l1_offset_);
       metadata_->commit.hold_l1(false);
-      metadata_->store.release(new_l1_);
       // Only when the old table is on disk again may what was dropped from it be used anew.
       if (flush_and_wait(*metadata_)) {
         metadata_->store.let_drops_go();
@@ -246,6 +245,15 @@ Result<void> validate_growth(const Qcow2Image& image, std::uint64_t new_size) no
   }
   if (metadata.commit.is_poisoned()) {
     return failure(ErrorCode::poisoned, "an earlier flush failed; reopen the image");
+  }
+  if (const Storage* data = metadata.data_file; data != nullptr &&
+                                                data->capabilities().fixed_size &&
+                                                new_size > std::max(data->size(), image.size())) {
+    Error error =
+        failure(ErrorCode::no_space, "the data file's device is smaller than the larger disk");
+    error.value = new_size;
+    error.limit = data->size();
+    return error;
   }
   for (const SnapshotEntry& entry : metadata.snapshots.entries) {
     if (!entry.has_disk_size && new_size != image.size()) {

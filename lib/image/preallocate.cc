@@ -51,6 +51,15 @@ Answer<Nothing> link_run(Metadata& metadata, GuestOffset guest, ClusterRun run) 
   return Nothing();
 }
 
+Result<void> map_zeros(Metadata& metadata, GuestOffset guest, const Claim& claim,
+                       Preallocation mode) noexcept {
+  const Result<void> zeroed = make_zero(metadata, claim, mode);
+  metadata.commit.note_unsynced(metadata.data_file != nullptr);
+  VARVE_TRY(zeroed);
+  VARVE_TRY(ask_until(metadata, [&] { return link_run(metadata, guest, claim.run); }));
+  return {};
+}
+
 }  // namespace
 
 Result<void> preallocate_range(Metadata& metadata, GuestOffset begin, GuestOffset end,
@@ -63,16 +72,19 @@ Result<void> preallocate_range(Metadata& metadata, GuestOffset begin, GuestOffse
     const std::uint64_t table_left =
         geometry.l2_coverage() - position.value() % geometry.l2_coverage();
     const std::uint64_t length = std::min(extent.length, table_left);
-    if (extent.kind != MapExtent::Kind::unallocated || extent.has_host) {
+    if (extent.kind != MapExtent::Kind::unallocated) {
       position = GuestOffset(round_up(position.value() + length, geometry.cluster_bytes()));
       continue;
     }
+    // A new range: what its entries led to before has been dropped.
+    VARVE_ASSERT(!extent.has_host);
     const Claim claim = VARVE_TRY(ask_until(
         metadata, [&] { return claim_space(metadata, position, geometry.clusters_for(length)); }));
-    const Result<void> zeroed = make_zero(metadata, claim, mode);
-    metadata.commit.note_unsynced(metadata.data_file != nullptr);
-    VARVE_TRY(zeroed);
-    VARVE_TRY(ask_until(metadata, [&] { return link_run(metadata, position, claim.run); }));
+    const Result<void> mapped = map_zeros(metadata, position, claim, mode);
+    if (!mapped) {
+      metadata.store.release(metadata.header.has_data_file() ? ClusterRun() : claim.run);
+      return mapped;
+    }
     position += claim.run.count * geometry.cluster_bytes();
   }
   return {};

@@ -9,7 +9,8 @@
 namespace varve {
 
 // Maps every unmapped cluster of [begin, end) to space that reads as zeros. falloc: the space is
-// reserved; full: it is written. REQUIRES: nothing else uses the image meanwhile.
+// reserved; full: it is written. REQUIRES: nothing else uses the image meanwhile; no cluster is
+// kept behind an entry that is not allocated. On failure what was mapped by then stays.
 [[nodiscard]] Result<void> preallocate_range(Metadata& metadata, GuestOffset begin, GuestOffset end,
                                              Preallocation mode) noexcept;
 
