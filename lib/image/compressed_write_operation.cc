@@ -54,7 +54,7 @@ void CompressedWriteOperation::run() noexcept {
       case Step::writing_plain:
       case Step::waiting_hold:
       case Step::writing:
-        return;
+        VARVE_ASSERT(false);
     }
   }
 }
@@ -114,8 +114,11 @@ bool CompressedWriteOperation::take_buffer() noexcept {
     return false;
   }
   scratch_ = *taken;
-  step_ = scratch_ != nullptr ? Step::compressing : Step::waiting_buffer;
-  return scratch_ != nullptr;
+  if (scratch_ == nullptr) {
+    return false;
+  }
+  step_ = Step::compressing;
+  return true;
 }
 
 bool CompressedWriteOperation::compress() noexcept {
@@ -133,24 +136,19 @@ bool CompressedWriteOperation::compress() noexcept {
   }
   compressed_bytes_ = *size;
   if (compressed_bytes_ == 0) {
-    return start_plain(length_);
+    start_plain();
+    return false;
   }
   step_ = Step::claiming;
   return true;
 }
 
-bool CompressedWriteOperation::start_plain(std::uint64_t length) noexcept {
+void CompressedWriteOperation::start_plain() noexcept {
   step_ = Step::writing_plain;
   give_back();  // The writer takes its own.
-  if (writer_.start(image().write_target(), GuestOffset(position_), length, data_, *this)) {
-    return false;
-  }
-  if (!writer_.result()) {
+  if (!writer_.start(image().write_target(), GuestOffset(position_), length_, data_, *this)) {
     end(writer_.result());
-    return false;
   }
-  cluster_done();
-  return true;
 }
 
 bool CompressedWriteOperation::claim() noexcept {
@@ -168,7 +166,8 @@ bool CompressedWriteOperation::claim() noexcept {
   if (!L2Entry::is_compressible_at(metadata.geometry, extent_)) {
     // Too far behind in the file for a compressed entry to name.
     metadata.store.release(metadata.map.clusters_of(extent_));
-    return start_plain(length_);
+    start_plain();
+    return false;
   }
   is_claimed_ = true;
   step_ = Step::writing;

@@ -42,7 +42,7 @@ class CompressedWriteOperation final : public Operation {
   void hold_taken() noexcept;
   [[nodiscard]] bool take_buffer() noexcept;
   [[nodiscard]] bool compress() noexcept;
-  [[nodiscard]] bool start_plain(std::uint64_t length) noexcept;
+  void start_plain() noexcept;
   [[nodiscard]] bool claim() noexcept;
   [[nodiscard]] bool link() noexcept;
   void cluster_done() noexcept;

@@ -204,6 +204,7 @@ Result<void> validate_room(const CreateOptions& options) noexcept {
 }
 
 // Tables first, then, behind a barrier, the header: a crash leaves no image or a whole one.
+// REQUIRES: the options are valid.
 Result<void> write_qcow2(Storage& storage, const CreateOptions& options, std::uint64_t size) {
   const Layout layout = make_layout(options, size);
   const Geometry& geometry = layout.geometry;
@@ -234,7 +235,8 @@ Result<void> write_qcow2(Storage& storage, const CreateOptions& options, std::ui
   VARVE_TRY(batch.run(batch.write(storage, IoTag::refcount_table, layout.table(), tables.bytes())));
   VARVE_TRY(batch.run(batch.flush(storage)));
   Buffer header = VARVE_TRY(Buffer::allocate_zeroed(cluster_bytes));
-  VARVE_TRY(serialise_what_fits(make_header(options, layout, size), header.bytes()));
+  const Result<void> fits = serialise_what_fits(make_header(options, layout, size), header.bytes());
+  VARVE_ASSERT(fits.has_value());
   VARVE_TRY(batch.run(batch.write(storage, IoTag::header, HostOffset(0), header.bytes())));
   return batch.run(batch.flush(storage));
 }

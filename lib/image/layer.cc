@@ -151,7 +151,7 @@ Result<std::unique_ptr<Storage>> open_data_file(Engine& engine, const Header& he
     return std::unique_ptr<Storage>();
   }
   const std::optional<std::string> stored = header.data_file_name();
-  if (!stored || stored->empty()) {
+  if (!stored) {
     return failure(ErrorCode::invalid_argument, "the header does not name the external data file");
   }
   const std::string name = VARVE_TRY(resolve_name(directory, *stored));

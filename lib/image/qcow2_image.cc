@@ -110,14 +110,15 @@ void Qcow2Image::submit_packed(BlockRequest& request, IoVector packed) noexcept 
 }
 
 void Qcow2Image::take_in(BlockRequest& request) noexcept {
-  if (!can_start() || !queue_.empty()) {
+  // Requests are queued only while none can start.
+  if (can_start()) {
+    dispatch(request);
+  } else {
     queue_.push(request);
-    return;
   }
-  dispatch(request);
 }
 
-Operation* Qcow2Image::choose(const BlockRequest& request, const Result<void>& valid) noexcept {
+Operation& Qcow2Image::choose(const BlockRequest& request, const Result<void>& valid) noexcept {
   Operation* operation = nullptr;
   Result<void> answer = valid;
   if (valid && request.length != 0) {
@@ -143,13 +144,14 @@ Operation* Qcow2Image::choose(const BlockRequest& request, const Result<void>& v
     }
   }
   if (operation != nullptr) {
-    return operation;
+    return *operation;
   }
   FlushOperation* flush = pools_.flushes.take(*this);
-  if (flush != nullptr && (!answer || request.operation != BlockOperation::flush)) {
+  VARVE_ASSERT(flush != nullptr);  // See reserve().
+  if (!answer || request.operation != BlockOperation::flush) {
     flush->answer_with(answer);
   }
-  return flush;
+  return *flush;
 }
 
 void Qcow2Image::dispatch(BlockRequest& request) noexcept {
@@ -163,7 +165,7 @@ void Qcow2Image::dispatch(BlockRequest& request) noexcept {
       request.operation != BlockOperation::flush) {
     valid = failure(ErrorCode::unsupported, "the external data file is not open");
   }
-  begin(*choose(request, valid), request);
+  begin(choose(request, valid), request);
 }
 
 void Qcow2Image::begin(Operation& operation, BlockRequest& request) noexcept {
@@ -177,7 +179,7 @@ void Qcow2Image::submit_behind_gate(BlockRequest& request) noexcept {
   VARVE_ASSERT(is_gate_closed_);
   request.internal = BlockRequest::Private();
   latency.begin(request);
-  begin(*choose(request, {}), request);
+  begin(choose(request, {}), request);
 }
 
 void Qcow2Image::start_queued() noexcept {

@@ -133,7 +133,7 @@ class Qcow2Image final : public ImageCore {
   [[nodiscard]] Result<void> lock_files() noexcept;
   void unlock_files() noexcept;
   [[nodiscard]] Result<std::unique_ptr<Metadata>> load_anew() noexcept;
-  [[nodiscard]] Operation* choose(const BlockRequest& request, const Result<void>& valid) noexcept;
+  [[nodiscard]] Operation& choose(const BlockRequest& request, const Result<void>& valid) noexcept;
   [[nodiscard]] bool can_start() const noexcept {
     return !is_gate_closed_ && in_flight_ < config_.operations_max;
   }

@@ -8,14 +8,20 @@ namespace varve {
 
 Answer<bool> reads_as_zeros(const ReadSource& source, GuestOffset begin, GuestOffset end) noexcept {
   while (begin < end) {
-    const MapExtent extent = VARVE_ASK(source.map->find(begin, end - begin));
-    const bool shows_backing = extent.kind == MapExtent::Kind::unallocated &&
-                               source.backing != nullptr && begin.value() < source.backing->size();
-    if (shows_backing || extent.kind == MapExtent::Kind::data ||
-        extent.kind == MapExtent::Kind::compressed) {
+    Answer<MapExtent> extent = source.map->find(begin, end - begin);
+    if (const Need* need = extent.need()) {
+      return *need;
+    }
+    if (extent.error() != nullptr) {
       return false;
     }
-    begin += extent.length;
+    const bool shows_backing = extent->kind == MapExtent::Kind::unallocated &&
+                               source.backing != nullptr && begin.value() < source.backing->size();
+    if (shows_backing || extent->kind == MapExtent::Kind::data ||
+        extent->kind == MapExtent::Kind::compressed) {
+      return false;
+    }
+    begin += extent->length;
   }
   return true;
 }
@@ -38,13 +44,10 @@ bool RangeReader::start(const ReadSource& source, GuestOffset offset, std::uint6
   return !pump();
 }
 
-RangeReader::Slot* RangeReader::free_slot() noexcept {
-  for (Slot& slot : slots_) {
-    if (!slot.is_used) {
-      return &slot;
-    }
-  }
-  return nullptr;
+RangeReader::Slot& RangeReader::free_slot() noexcept {
+  const auto slot = std::ranges::find(slots_, false, &Slot::is_used);
+  VARVE_ASSERT(slot != slots_.end());
+  return *slot;
 }
 
 bool RangeReader::pump() noexcept {
@@ -59,7 +62,9 @@ bool RangeReader::pump() noexcept {
       break;
     }
   }
-  return pending_ == 0 && !is_waiting_ && !is_compressed_ && (!result_ || position_ == end_);
+  const bool is_over = pending_ == 0 && !is_waiting_ && !is_compressed_;
+  VARVE_ASSERT(!is_over || !result_ || position_ == end_);
+  return is_over;
 }
 
 // False: no buffer for now.
@@ -71,9 +76,9 @@ bool RangeReader::start_piece(const MapExtent& extent) noexcept {
     return start_compressed(extent);
   }
   if (extent.kind == MapExtent::Kind::data) {
-    read_file(*free_slot(), extent);
+    read_file(free_slot(), extent);
   } else if (from_backing) {
-    read_backing(*free_slot(), extent);
+    read_backing(free_slot(), extent);
   } else {
     target_.fill_zero(extent.length);
     position_ += extent.length;
@@ -141,19 +146,19 @@ bool RangeReader::start_compressed(const MapExtent& extent) noexcept {
   scratch_ = *taken;
   compressed_ = extent;
   is_compressed_ = true;
-  Slot* slot = free_slot();
-  slot->is_used = true;
+  Slot& slot = free_slot();
+  slot.is_used = true;
   const CompressedExtent bytes = extent.entry.compressed_extent(source_.map->geometry());
   VARVE_ASSERT(bytes.length <= 2 * source_.map->geometry().cluster_bytes());
-  slot->vectors[0] = {scratch_->data(), static_cast<std::size_t>(bytes.length)};
-  StorageRequest& request = slot->storage_request;
+  slot.vectors[0] = {scratch_->data(), static_cast<std::size_t>(bytes.length)};
+  StorageRequest& request = slot.storage_request;
   request = StorageRequest();
   request.operation = StorageOperation::read;
   request.tag = IoTag::compressed_data;
   request.offset = bytes.offset.value();
-  request.vectors = slot->vectors.data();
+  request.vectors = slot.vectors.data();
   request.vector_count = 1;
-  request.owner = slot;
+  request.owner = &slot;
   request.complete = [](StorageRequest& done, const Result<void>& result) {
     Slot& used = *static_cast<Slot*>(done.owner);
     used.is_used = false;

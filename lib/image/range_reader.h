@@ -24,7 +24,8 @@ struct ReadSource {
   ScratchPool* scratch = nullptr;  // Buffers of two clusters and one.
 };
 
-// Whether [begin, end) is known to read as zeros without reading data. An empty range does.
+// Whether [begin, end) is known to read as zeros without reading data. An empty range does; one
+// with a damaged entry does not, as reading it tells. No error.
 [[nodiscard]] Answer<bool> reads_as_zeros(const ReadSource& source, GuestOffset begin,
                                           GuestOffset end) noexcept;
 
@@ -61,7 +62,8 @@ class RangeReader final : private Waiter {
   void fail(const Error& error) noexcept;
   void piece_done(const Result<void>& result) noexcept;
   void step() noexcept;
-  [[nodiscard]] Slot* free_slot() noexcept;
+  // REQUIRES: not all are in flight.
+  [[nodiscard]] Slot& free_slot() noexcept;
 
   ReadSource source_;
   GuestOffset position_;

@@ -26,9 +26,7 @@ bool RangeWriter::start(const WriteTarget& target, GuestOffset offset, std::uint
   data_ = data;
   is_zeros_ = false;
   done_ = &done;
-  result_ = Result<void>();
-  step_ = Step::looking;
-  return !run();
+  return begin();
 }
 
 bool RangeWriter::start_zeros(const WriteTarget& target, GuestOffset offset, std::uint64_t length,
@@ -39,9 +37,16 @@ bool RangeWriter::start_zeros(const WriteTarget& target, GuestOffset offset, std
   end_ = offset + length;
   is_zeros_ = true;
   done_ = &done;
+  return begin();
+}
+
+bool RangeWriter::begin() noexcept {
   result_ = Result<void>();
   step_ = Step::looking;
-  return !run();
+  const bool is_over = run();
+  // What is written is waited for.
+  VARVE_ASSERT(!is_over || !result_);
+  return !is_over;
 }
 
 void RangeWriter::resume(const Result<void>& result) noexcept {
@@ -196,13 +201,16 @@ RangeWriter::Progress RangeWriter::begin_in_place() noexcept {
 RangeWriter::Progress RangeWriter::plan() noexcept {
   Metadata& metadata = *target_.source.metadata;
   const Geometry& geometry = metadata.geometry;
-  Answer<MapExtent> extent = metadata.map.find(position_, length_);
   Answer<MapCluster> first = metadata.map.cluster_at(position_);
-  const Need* need = extent.need() != nullptr ? extent.need() : first.need();
-  const Error* error = extent.error() != nullptr ? extent.error() : first.error();
-  if (need != nullptr || error != nullptr) {
-    return need != nullptr ? ask(*need) : fail(*error);
+  if (const Need* need = first.need()) {
+    return ask(*need);
   }
+  if (const Error* error = first.error()) {
+    return fail(*error);
+  }
+  // The table is in memory, and this entry of it is valid.
+  Answer<MapExtent> extent = metadata.map.find(position_, length_);
+  VARVE_ASSERT(extent.has_value());
   if (extent->kind == MapExtent::Kind::data && extent->is_exclusive) {
     step_ = Step::looking;  // Somebody allocated it while we waited.
     target_.holds->give_back(hold_);
@@ -210,7 +218,7 @@ RangeWriter::Progress RangeWriter::plan() noexcept {
   }
   describe_data(vectors_.data(), length_);
   const std::uint64_t in_cluster = geometry.in_cluster(position_.value());
-  is_reuse_ = first->is_exclusive && first->entry.has_host(metadata.header.has_data_file());
+  is_reuse_ = first->is_exclusive;
   if (is_reuse_) {
     length_ = std::min(length_, geometry.cluster_bytes() - in_cluster);
     reused_ = first->entry;
@@ -222,33 +230,32 @@ RangeWriter::Progress RangeWriter::plan() noexcept {
     step_ = Step::filling_head;
     return Progress::go_on;
   }
-  Answer<std::uint64_t> fresh = count_fresh(geometry.clusters_for(in_cluster + length_));
-  if (fresh.need() != nullptr) {
-    return ask(*fresh.need());
-  }
-  if (fresh.error() != nullptr) {
-    return fail(*fresh.error());
+  const Result<std::uint64_t> fresh = count_fresh(geometry.clusters_for(in_cluster + length_));
+  if (!fresh) {
+    return fail(fresh.error());
   }
   length_ = std::min(length_, *fresh * geometry.cluster_bytes() - in_cluster);
   step_ = Step::claiming;
   return Progress::go_on;
 }
 
-// How many clusters from the position on need new host clusters.
-Answer<std::uint64_t> RangeWriter::count_fresh(std::uint64_t clusters_max) noexcept {
+// How many clusters from the position on need new host clusters. REQUIRES: the table is in memory.
+Result<std::uint64_t> RangeWriter::count_fresh(std::uint64_t clusters_max) noexcept {
   Metadata& metadata = *target_.source.metadata;
   const Geometry& geometry = metadata.geometry;
   const GuestOffset begin(round_down(position_.value(), geometry.cluster_bytes()));
   std::uint64_t count = 0;
   while (count < clusters_max) {
-    const MapCluster cluster =
-        VARVE_ASK(metadata.map.cluster_at(begin + count * geometry.cluster_bytes()));
-    const bool has_host = cluster.entry.has_host(metadata.header.has_data_file());
-    if (cluster.is_exclusive && has_host) {
+    Answer<MapCluster> cluster = metadata.map.cluster_at(begin + count * geometry.cluster_bytes());
+    if (const Error* error = cluster.error()) {
+      return *error;
+    }
+    if (cluster->is_exclusive) {
       break;
     }
     // Extended entries that share their host or are compressed are copied wholly.
-    const bool is_whole = has_host || cluster.entry.is_compressed();
+    const bool is_whole =
+        cluster->entry.has_host(metadata.header.has_data_file()) || cluster->entry.is_compressed();
     is_first_whole_ = count == 0 ? is_whole : is_first_whole_;
     is_last_whole_ = is_whole;
     ++count;
@@ -295,15 +302,13 @@ void RangeWriter::measure_fill() noexcept {
   head_ = position_.value() & (head_grain - 1);
   tail_ = round_up(end, tail_grain) - end;
   if (is_reuse_ && geometry.extended_l2) {
-    // Subclusters that hold data already need no bytes around the write.
-    const auto is_data = [&](std::uint64_t offset) {
-      return reused_.subcluster(geometry,
-                                static_cast<std::uint32_t>(geometry.in_cluster(offset) /
-                                                           geometry.subcluster_bytes()),
-                                metadata.header.has_data_file()) == SubclusterKind::data;
-    };
-    head_ = is_data(position_.value()) ? 0 : head_;
-    tail_ = is_data(end - 1) ? 0 : tail_;
+    // Subclusters that hold data already need no bytes around the write. The first holds none: it
+    // would be written in place.
+    const auto last =
+        static_cast<std::uint32_t>(geometry.in_cluster(end - 1) / geometry.subcluster_bytes());
+    const bool is_data =
+        reused_.subcluster(geometry, last, metadata.header.has_data_file()) == SubclusterKind::data;
+    tail_ = is_data ? 0 : tail_;
   }
 }
 
@@ -319,7 +324,7 @@ RangeWriter::Progress RangeWriter::fill(bool is_head) noexcept {
     if (is_zero.need() != nullptr) {
       return ask(*is_zero.need());
     }
-    amount = is_zero.has_value() && *is_zero ? 0 : amount;
+    amount = *is_zero ? 0 : amount;
   }
   if (!is_filling_ && amount != 0) {
     if (scratch_ == nullptr) {

@@ -29,9 +29,9 @@ struct WriteTarget {
 class RangeWriter final : private Waiter {
  public:
   // Writes [offset, offset + length) from the cursor's memory, or zeros with write_zeros. `done` is
-  // resumed with the outcome, never inside this call; false: nothing to wait for, see result(). On
-  // failure every sector is old or new. REQUIRES: not running; the caller has entered an era and
-  // done the first-write duties.
+  // resumed with the outcome, never inside this call; false: it failed at once, and result() tells
+  // why. On failure every sector is old or new. REQUIRES: not running; not empty; the caller has
+  // entered an era and done the first-write duties.
   [[nodiscard]] bool start(const WriteTarget& target, GuestOffset offset, std::uint64_t length,
                            VectorCursor data, Waiter& done) noexcept;
   [[nodiscard]] bool start_zeros(const WriteTarget& target, GuestOffset offset,
@@ -58,12 +58,13 @@ class RangeWriter final : private Waiter {
   static constexpr std::uint32_t kDataVectors = 16;
 
   void resume(const Result<void>& result) noexcept override;
+  [[nodiscard]] bool begin() noexcept;
   [[nodiscard]] bool run() noexcept;
   [[nodiscard]] Progress step() noexcept;
   [[nodiscard]] Progress look() noexcept;
   [[nodiscard]] Progress begin_in_place() noexcept;
   [[nodiscard]] Progress plan() noexcept;
-  [[nodiscard]] Answer<std::uint64_t> count_fresh(std::uint64_t clusters_max) noexcept;
+  [[nodiscard]] Result<std::uint64_t> count_fresh(std::uint64_t clusters_max) noexcept;
   [[nodiscard]] Progress claim() noexcept;
   void measure_fill() noexcept;
   [[nodiscard]] Progress fill(bool is_head) noexcept;

@@ -21,13 +21,14 @@ class VectorCursor {
 
   // Describes the next `length` bytes with at most `capacity` vectors in `target`; fewer bytes when
   // those do not suffice. Returns the vectors used and sets `length` to the bytes they cover. Does
-  // not move.
+  // not move. REQUIRES, like what moves over memory below: so many bytes are left.
   std::uint32_t describe(IoVector* target, std::uint32_t capacity,
                          std::uint64_t& length) const noexcept {
     VectorCursor cursor = *this;
     std::uint32_t used = 0;
     std::uint64_t covered = 0;
-    while (covered < length && used < capacity && cursor.left_ != 0) {
+    while (covered < length && used < capacity) {
+      VARVE_ASSERT(cursor.left_ != 0);
       const std::uint64_t piece =
           std::min<std::uint64_t>(cursor.vectors_->size - cursor.inside_, length - covered);
       target[used++] = {cursor.vectors_->data + cursor.inside_, static_cast<std::size_t>(piece)};
@@ -37,6 +38,7 @@ class VectorCursor {
     length = covered;
     return used;
   }
+  // A cursor without memory stays where it is.
   void advance(std::uint64_t length) noexcept {
     while (length != 0 && left_ != 0) {
       const std::uint64_t piece = std::min<std::uint64_t>(vectors_->size - inside_, length);
@@ -65,7 +67,8 @@ class VectorCursor {
  private:
   template <class Visitor>
   void for_each(std::uint64_t length, Visitor&& visit) noexcept {
-    while (length != 0 && left_ != 0) {
+    while (length != 0) {
+      VARVE_ASSERT(left_ != 0);
       const std::uint64_t piece = std::min<std::uint64_t>(vectors_->size - inside_, length);
       visit(Bytes(vectors_->data + inside_, static_cast<std::size_t>(piece)));
       length -= piece;

@@ -127,7 +127,7 @@ bool ZeroOperation::keeps_raw_data() const noexcept {
 }
 
 bool ZeroOperation::start_writing(std::uint64_t stop) noexcept {
-  Answer<bool> is_zero =
+  const Answer<bool> is_zero =
       reads_as_zeros(image().read_source(), GuestOffset(position_), GuestOffset(stop));
   if (const Need* need = is_zero.need()) {
     image().metadata().satisfy(*need, *this);
@@ -136,18 +136,16 @@ bool ZeroOperation::start_writing(std::uint64_t stop) noexcept {
   chunk_end_ = stop;
   is_part_of_compressed_ = false;
   step_ = Step::writing;
-  const bool must_write = !is_zero.has_value() || !*is_zero;
-  if (must_write && writer_.start_zeros(image().write_target(), GuestOffset(position_),
-                                        stop - position_, *this)) {
-    return false;
+  if (*is_zero) {
+    position_ = chunk_end_;
+    step_ = Step::choosing;
+    return true;
   }
-  if (must_write && !writer_.result()) {
+  if (!writer_.start_zeros(image().write_target(), GuestOffset(position_), stop - position_,
+                           *this)) {
     end(writer_.result());
-    return false;
   }
-  position_ = chunk_end_;
-  step_ = Step::choosing;
-  return true;
+  return false;
 }
 
 bool ZeroOperation::zero_data_file() noexcept {
@@ -224,14 +222,18 @@ Answer<Nothing> ZeroOperation::change(GuestOffset cluster) noexcept {
   }
   VARVE_ASK(metadata.store.has_room_for_drops(2));
   VARVE_ASK(metadata.map.prepare(cluster));
-  // The table may have been copied: COPIED is whatever the entry says now.
-  const MapCluster current = VARVE_ASK(metadata.map.cluster_at(cluster));
+  // The table may have been copied: COPIED is whatever the entry says now. Of a damaged image the
+  // copy may stand where the entry leads.
+  Answer<MapCluster> current = metadata.map.cluster_at(cluster);
+  if (const Error* error = current.error()) {
+    return *error;
+  }
   if (next.has_host(metadata.header.has_data_file())) {
-    next = next.with_copied(current.entry.is_copied());
+    next = next.with_copied(current->entry.is_copied());
   }
   static_cast<void>(metadata.map.exchange(cluster, next));
   if (!next.has_host(metadata.header.has_data_file())) {
-    metadata.map.release(current.entry);
+    metadata.map.release(current->entry);
   }
   return Nothing();
 }
