@@ -206,6 +206,32 @@ TEST(Create, CountsItsOwnTablesHoweverManyTheyAre) {
   expect_qemu_clean(ground.path());
 }
 
+// There is nothing to map or to take space for.
+TEST(Create, AnEmptyDiskIsOneHoweverItIsPreallocated) {
+  Ground ground(GroundKind::threads);
+  for (const Format format : {Format::raw, Format::qcow2}) {
+    for (const Preallocation preallocation : {Preallocation::off, Preallocation::metadata,
+                                              Preallocation::falloc, Preallocation::full}) {
+      if (format == Format::raw && preallocation == Preallocation::metadata) {
+        continue;
+      }
+      CreateOptions options;
+      options.format = format;
+      options.size_bytes = 0;
+      options.preallocation = preallocation;
+      ground.create(options);
+      OpenOptions open = ground.open_options(true);
+      open.format = format;
+      const auto image = Image::open(ground.engine(), ground.path(), open);
+      VARVE_ASSERT_OK(image);
+      EXPECT_EQ((*image)->size(), 0u);
+      VARVE_EXPECT_OK((*image)->grow(65536));
+      VARVE_EXPECT_OK((*image)->write(0, pattern(65536, 1)));
+      VARVE_EXPECT_OK((*image)->close());
+    }
+  }
+}
+
 TEST(Create, KeepsWhatASmallHeaderHasRoomFor) {
   Ground ground(GroundKind::threads);
   CreateOptions options;

@@ -1,6 +1,15 @@
 // What a 4 KiB request costs: one request of the storage, one entry of the ring, no allocation.
 // And what happens when there is no memory. Every allocation of this program is counted.
+#include <cstddef>
+
+#include <varve/check.h>
+#include <varve/snapshot.h>
+
 #include "base/buffer.h"
+#include "base/bytes.h"
+#include "format/header.h"
+#include "format/l2_entry.h"
+#include "format/qemu_img.h"
 #include "image/ground.h"
 #include "io/engine_implementation.h"
 #include "sim/allocation_counter.h"
@@ -104,21 +113,86 @@ void fail_each_allocation(Body body, std::int64_t step = 1) {
   ADD_FAILURE() << "never enough memory";
 }
 
+// A table that could not be kept is not one that cannot be read: repairing does without the latter.
 TEST(NoMemory, WhileOpeningIsAnError) {
   Ground ground(GroundKind::threads);
   CreateOptions options;
   options.size_bytes = 1u << 20;
   ground.create(options);
+  {
+    const auto image = ground.open(true);
+    SnapshotCreateOptions snapshot;
+    snapshot.name = "a name too long to be kept inside the string itself";
+    VARVE_ASSERT_OK(create_snapshot(*image, snapshot));
+    VARVE_EXPECT_OK(image->close());
+  }
+  for (const bool to_be_repaired : {false, true}) {
+    OpenOptions open = ground.open_options(true);
+    open.allow_corrupt = to_be_repaired;
+    fail_each_allocation([&](std::int64_t index) {
+      allocations_left = index;
+      Result<std::unique_ptr<Image>> image = Image::open(ground.engine(), ground.path(), open);
+      const bool was_spent = allocations_left.exchange(-1) < 0;
+      if (!image) {
+        EXPECT_EQ(image.error().code, ErrorCode::no_memory) << describe(image.error());
+      } else {
+        const auto report = check(**image);
+        VARVE_EXPECT_OK(report);
+        EXPECT_EQ(report->corruptions, 0u);
+        VARVE_EXPECT_OK((*image)->close());
+      }
+      return was_spent;
+    });
+  }
+}
+
+// Repairing loads the tables anew when it has changed them.
+TEST(NoMemory, WhileRepairingIsAnErrorAndTheNextRepairEnds) {
+  Ground ground(GroundKind::threads);
+  CreateOptions options;
+  options.size_bytes = 1u << 20;
+  ground.create(options);
+  const ByteVector bytes = pattern(100'000, 1);
+  {
+    const auto image = ground.open(true);
+    VARVE_EXPECT_OK(image->write(0, bytes));
+    VARVE_EXPECT_OK(image->close());
+  }
+  const auto get = [&](std::uint64_t offset) {
+    return load_be<std::uint64_t>(read_bytes(ground.path(), offset, 8), 0);
+  };
+  const std::uint64_t entry = get(get(offsetof(RawHeader, l1_offset))) & L2Entry::kOffsetMask;
+  const auto damage = [&](std::uint64_t value) {
+    std::vector<std::byte> raw(8);
+    store_be(Bytes(raw), 0, value);
+    patch_bytes(ground.path(), entry, raw);
+  };
+  const std::uint64_t sound = get(entry);
+  OpenOptions open = ground.open_options(true);
+  open.allow_corrupt = true;
   fail_each_allocation([&](std::int64_t index) {
-    allocations_left = index;
-    Result<std::unique_ptr<Image>> image =
-        Image::open(ground.engine(), ground.path(), ground.open_options(true));
-    const bool was_spent = allocations_left.exchange(-1) < 0;
-    if (!image) {
-      EXPECT_EQ(image.error().code, ErrorCode::no_memory) << describe(image.error());
-    } else {
-      VARVE_EXPECT_OK((*image)->close());
+    damage(sound | 0x10);
+    bool was_spent = true;
+    {
+      const auto image = Image::open(ground.engine(), ground.path(), open);
+      VARVE_EXPECT_OK(image);
+      allocations_left = index;
+      const auto report = repair(**image, Repair::all);
+      was_spent = allocations_left.exchange(-1) < 0;
+      if (!report) {
+        EXPECT_EQ(report.error().code, ErrorCode::no_memory) << describe(report.error());
+      }
+      static_cast<void>((*image)->close());
     }
+    const auto image = Image::open(ground.engine(), ground.path(), open);
+    VARVE_EXPECT_OK(image);
+    const auto report = repair(**image, Repair::all);
+    VARVE_EXPECT_OK(report);
+    EXPECT_EQ(report->after.corruptions + report->after.leaks, 0u);
+    ByteVector found(bytes.size());
+    VARVE_EXPECT_OK((*image)->read(0, found));
+    EXPECT_TRUE(found == bytes);
+    VARVE_EXPECT_OK((*image)->close());
     return was_spent;
   });
 }
@@ -129,6 +203,7 @@ TEST(NoMemory, WhileCreatingIsAnError) {
   options.size_bytes = 1u << 20;
   options.backing_name = "a name too long to be kept inside the string itself";
   options.backing_format = "raw";
+  options.data_file_name = "a data file whose name is not kept inside the string itself either";
   fail_each_allocation([&](std::int64_t index) {
     allocations_left = index;
     const Result<void> created = create_image(ground.engine(), ground.path(), options);
@@ -144,28 +219,42 @@ TEST(NoMemory, InARequestIsAnErrorAndTheImageGoesOn) {
   Ground ground(GroundKind::threads);
   const ByteVector bytes = pattern(300'000, 1);
   ByteVector found(bytes.size());
+  const ByteVector compressible(65536, std::byte{6});
   fail_each_allocation([&](std::int64_t index) {
     CreateOptions options;
     options.size_bytes = 4u << 20;
     ground.create(options);
-    const std::unique_ptr<Image> image = ground.open(true);
+    std::unique_ptr<Image> image = ground.open(true);
+    VARVE_EXPECT_OK(image->write_compressed(3u << 20, compressible));
+    VARVE_EXPECT_OK(image->close());
+    image = ground.open(true);
     if (image == nullptr) {
       return false;
     }
     allocations_left = index;
     const Result<void> written = image->write(1000, bytes);
     const Result<void> zeroed = image->write_zeroes(2u << 20, 70'000);
+    // The bytes around it come out of a compressed cluster.
+    const Result<void> changed =
+        image->write((3u << 20) + 4096, std::span(compressible).first(4096));
+    const Result<void> compressed = image->write_compressed((3u << 20) + 65536, compressible);
     const Result<void> flushed = image->flush();
     const bool was_spent = allocations_left.exchange(-1) < 0;
-    for (const Result<void>& result : {written, zeroed, flushed}) {
+    for (const Result<void>& result : {written, zeroed, changed, compressed, flushed}) {
       if (!result) {
         EXPECT_EQ(result.error().code, ErrorCode::no_memory) << describe(result.error());
       }
     }
     VARVE_EXPECT_OK(image->write(1000, bytes));
+    VARVE_EXPECT_OK(image->write_compressed((3u << 20) + 65536, compressible));
     VARVE_EXPECT_OK(image->flush());
     VARVE_EXPECT_OK(image->read(1000, found));
     EXPECT_TRUE(found == bytes);
+    for (const std::uint64_t offset : {3u << 20, (3u << 20) + 65536}) {
+      ByteVector cluster(65536);
+      VARVE_EXPECT_OK(image->read(offset, cluster));
+      EXPECT_TRUE(cluster == compressible) << offset;
+    }
     VARVE_EXPECT_OK(image->close());
     return was_spent;
   });

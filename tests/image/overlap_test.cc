@@ -86,8 +86,8 @@ class OverlapTest : public ::testing::Test {
   enum class Deed { write, write_part, write_zeroes, discard, compressed };
   static constexpr Deed kDeeds[] = {Deed::write, Deed::write_part, Deed::write_zeroes,
                                     Deed::discard, Deed::compressed};
-  static Result<void> commit(Image& image, Deed deed) {
-    const std::uint64_t offset = kBent * kOverlapCluster;
+  static Result<void> commit(Image& image, Deed deed,
+                             std::uint64_t offset = kBent * kOverlapCluster) {
     Result<void> done;
     switch (deed) {
       case Deed::write:
@@ -210,6 +210,35 @@ TEST_F(OverlapTest, AFreeClusterThatBecomesATableIsOne) {
     }
     table = taken;
     EXPECT_EQ(image->close().has_value(), !is_bent);
+  }
+}
+
+// The same where the table is made for the very write that is to replace the entry.
+TEST_F(OverlapTest, AFreeClusterThatBecomesTheEntrysOwnTableIsOne) {
+  constexpr std::uint64_t kShared = 4 * kMiB;
+  const std::uint64_t slot = get(offsetof(RawHeader, l1_offset)) + 16;
+  const std::uint64_t entry = get(slot) & kOffset;
+  const sim::SparseBytes sound = std::move(disk_.content);
+  for (const Deed deed : kDeeds) {
+    SCOPED_TRACE(static_cast<int>(deed));
+    disk_.content = sim::SparseBytes(&sound);
+    {
+      const auto image = open(true);
+      VARVE_EXPECT_OK(commit(*image, deed, kShared));
+      VARVE_EXPECT_OK(image->close());
+    }
+    const std::uint64_t table = get(slot) & kOffset;
+    ASSERT_NE(table, entry) << "the table was not copied";
+    disk_.content = sim::SparseBytes(&sound);
+    put(entry, table);
+    const auto image = open(true);
+    const Result<void> refused = commit(*image, deed, kShared);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(refused.error().corruption, Corruption::cluster_overlaps_metadata)
+        << describe(refused.error());
+    EXPECT_FALSE(image->close().has_value());
+    EXPECT_EQ(get(offsetof(RawHeader, incompatible_features)), kIncompatibleCorrupt);
+    EXPECT_FALSE(try_open(true).has_value());
   }
 }
 

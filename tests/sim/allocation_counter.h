@@ -43,13 +43,13 @@ extern "C" {
 void* __libc_malloc(std::size_t size);                           // NOLINT
 void* __libc_calloc(std::size_t count, std::size_t size);        // NOLINT
 void* __libc_memalign(std::size_t alignment, std::size_t size);  // NOLINT
-void* malloc(std::size_t size) {
+void* malloc(std::size_t size) noexcept {
   return varve::test::is_granted() ? __libc_malloc(size) : nullptr;
 }
-void* calloc(std::size_t count, std::size_t size) {
+void* calloc(std::size_t count, std::size_t size) noexcept {
   return varve::test::is_granted() ? __libc_calloc(count, size) : nullptr;
 }
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
+void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
   return varve::test::is_granted() ? __libc_memalign(alignment, size) : nullptr;
 }
 }

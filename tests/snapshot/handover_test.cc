@@ -304,12 +304,13 @@ TEST_F(HandoverTest, StatisticsTellCachesAndLatencies) {
     VARVE_EXPECT_OK(image_->read(0, bytes));
   }
   VARVE_EXPECT_OK(image_->write(0, bytes));
+  VARVE_EXPECT_OK(image_->write_compressed(131'072, ByteVector(65'536)));
   VARVE_EXPECT_OK(image_->discard(65'536, 65'536));
   VARVE_EXPECT_OK(image_->flush());
   EXPECT_FALSE(image_->read(kMovedDiskBytes, bytes).has_value());
   const ImageStatistics statistics = image_->statistics();
   EXPECT_EQ(statistics.reads.requests, 11u);
-  EXPECT_EQ(statistics.writes.requests, 1u);
+  EXPECT_EQ(statistics.writes.requests, 2u);
   EXPECT_EQ(statistics.others.requests, 1u);
   EXPECT_EQ(statistics.flushes.requests, 1u);
   std::uint64_t sum = 0;
