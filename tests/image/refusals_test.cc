@@ -11,6 +11,7 @@
 #include "format/l1_entry.h"
 #include "format/snapshot_table.h"
 #include "image/simulated_disks.h"
+#include "sim/random.h"
 
 namespace varve::test {
 namespace {
@@ -601,6 +602,44 @@ TEST_F(Refusals, OfRepairingAnImageThatIsUsed) {
     VARVE_EXPECT_OK((*kept)->close());
     VARVE_EXPECT_OK(image->close());
   }
+}
+
+// An entry with a stray bit is not believed, whatever is asked of its cluster, and stays as it is.
+TEST_F(Refusals, OfEveryRequestOverADamagedEntryNameIt) {
+  make(small());
+  {
+    const auto image = open_image();
+    VARVE_EXPECT_OK(image->write(2 * 4096, filled(4096, 1)));
+    VARVE_EXPECT_OK(image->close());
+  }
+  const std::uint64_t damaged = get(entry_place(0, 2)) | 0x10;
+  put<std::uint64_t>(entry_place(0, 2), damaged);
+  ByteVector incompressible(4096);
+  sim::Random random(1);
+  for (std::byte& byte : incompressible) {
+    byte = static_cast<std::byte>(random.below(256));
+  }
+  const auto image = open_image();
+  ByteVector found(100);
+  const Result<void> answers[] = {
+      image->read(2 * 4096 + 100, found),
+      image->write(4096, filled(2 * 4096, 2)),
+      image->write(2 * 4096 + 100, filled(100, 2)),
+      image->write_zeroes(2 * 4096 + 100, 100),
+      image->write_zeroes(2 * 4096, 4096),
+      image->discard(2 * 4096, 4096),
+      image->write_compressed(2 * 4096, filled(4096, 2)),
+      image->write_compressed(2 * 4096, incompressible),
+  };
+  for (const Result<void>& answer : answers) {
+    expect_error(answer, ErrorCode::corrupt);
+    EXPECT_EQ(answer.error().corruption, Corruption::l2_entry_reserved_bits);
+  }
+  expect_bytes(*image, 4096, 4096, 0);
+  VARVE_EXPECT_OK(image->write(3 * 4096, filled(4096, 3)));
+  expect_bytes(*image, 3 * 4096, 4096, 3);
+  VARVE_EXPECT_OK(image->close());
+  EXPECT_EQ(get(entry_place(0, 2)), damaged);
 }
 
 // An entry of a compressed cluster names fewer places in a file than others do.
