@@ -179,7 +179,7 @@ RangeWriter::Progress RangeWriter::look() noexcept {
 
 // The shared hold is ours. The mapping may have changed while we waited for it (H1).
 RangeWriter::Progress RangeWriter::begin_in_place() noexcept {
-  Answer<MapExtent> answer = target_.source.metadata->map.find(position_, length_);
+  Answer<MapExtent> answer = target_.source.metadata->map.find_in_place(position_, length_);
   if (const Need* need = answer.need()) {
     return ask(*need);
   }

@@ -239,6 +239,16 @@ Answer<Nothing> ClusterStore::share(ClusterRun run) noexcept {
   return refcounts_->add(run.first, run.count, true);
 }
 
+bool ClusterStore::can_be_counted(ClusterRun run) const noexcept {
+  const Geometry& geometry = refcounts_->geometry();
+  const std::uint64_t end = geometry.refcount_block_index(run.first + (run.count - 1));
+  std::uint64_t index = geometry.refcount_block_index(run.first);
+  while (index < end && refcounts_->has_block(index)) {
+    ++index;
+  }
+  return refcounts_->has_block(index);
+}
+
 void ClusterStore::offer(HostCluster cluster) noexcept {
   const std::uint64_t per_block = refcounts_->geometry().refcounts_per_block();
   const std::uint64_t index = cluster.value() / per_block;

@@ -99,6 +99,10 @@ class ClusterStore {
     return waiting_clusters_ > limits_.quarantine_max;
   }
 
+  // Whether there are refcount blocks for all clusters of the run; where there are none, a wild
+  // entry names it. REQUIRES: it is not empty.
+  [[nodiscard]] bool can_be_counted(ClusterRun run) const noexcept;
+
   // The file has grown to this many clusters.
   void set_file_clusters(std::uint64_t clusters) noexcept { limits_.file_clusters = clusters; }
   [[nodiscard]] std::uint64_t file_clusters() const noexcept { return limits_.file_clusters; }

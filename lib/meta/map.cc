@@ -157,6 +157,32 @@ Answer<MapExtent> Map::find(GuestOffset offset, std::uint64_t length) noexcept {
   return extent;
 }
 
+HostOffset Map::place_of(GuestOffset offset) const noexcept {
+  const Geometry& geometry = parts_.geometry;
+  return parts_.l1->entry(geometry.l1_index(offset)).offset() +
+         (geometry.l2_index(offset) << geometry.l2_entry_bits());
+}
+
+Result<void> Map::admit_counted(ClusterRun run, GuestOffset offset) const noexcept {
+  if (run.count == 0 || parts_.store->can_be_counted(run)) {
+    return {};
+  }
+  return corrupt_at(Corruption::refcount_missing_block, IoTag::l2, place_of(offset).value(),
+                    "the image is damaged: no refcount block counts this cluster; run check",
+                    run.first.value() << parts_.geometry.cluster_bits);
+}
+
+Answer<MapExtent> Map::find_in_place(GuestOffset offset, std::uint64_t length) noexcept {
+  const Geometry& geometry = parts_.geometry;
+  const MapExtent extent = VARVE_ASK(find(offset, length));
+  if (extent.kind == MapExtent::Kind::data && extent.is_exclusive && !parts_.has_data_file) {
+    const HostCluster first = geometry.cluster_of(extent.host);
+    const HostCluster last = geometry.cluster_of(extent.host + (extent.length - 1));
+    VARVE_TRY(admit_counted({first, last - first + 1}, offset));
+  }
+  return extent;
+}
+
 Answer<MapCluster> Map::cluster_at(GuestOffset offset) noexcept {
   const std::uint64_t l1_index = parts_.geometry.l1_index(offset);
   TableCache::Table* table = VARVE_ASK(table_of(l1_index));
@@ -165,8 +191,9 @@ Answer<MapCluster> Map::cluster_at(GuestOffset offset) noexcept {
   }
   const std::uint64_t index = parts_.geometry.l2_index(offset);
   const L2Entry entry = VARVE_TRY(load_entry(*table, index));
-  const HostOffset where = table->offset() + (index << parts_.geometry.l2_entry_bits());
-  VARVE_TRY(parts_.guard->admit(run_of(entry), IoTag::guest_data, where));
+  const ClusterRun run = run_of(entry);
+  VARVE_TRY(parts_.guard->admit(run, IoTag::guest_data, place_of(offset)));
+  VARVE_TRY(admit_counted(run, offset));
   return MapCluster{entry, parts_.l1->entry(l1_index).is_copied() && entry.is_copied()};
 }
 

@@ -56,8 +56,13 @@ class Map {
   // offset.
   [[nodiscard]] Answer<MapExtent> find(GuestOffset offset, std::uint64_t length) noexcept;
 
+  // The same for somebody about to write where the run is data and exclusive. Errors: also
+  // corrupt (refcount_missing_block) where it lies so far that nothing counts it: writing there
+  // would make the file as long.
+  [[nodiscard]] Answer<MapExtent> find_in_place(GuestOffset offset, std::uint64_t length) noexcept;
+
   // The cluster that holds `offset`, for somebody about to change it. REQUIRES: the image is
-  // writable. Errors: corrupt, where its entry leads to one of the image's tables too.
+  // writable. Errors: those, and corrupt where its entry leads to one of the image's tables.
   [[nodiscard]] Answer<MapCluster> cluster_at(GuestOffset offset) noexcept;
 
   // Makes the L2 table of `offset` present and exclusively ours: allocates it, or copies a shared
@@ -83,6 +88,10 @@ class Map {
   [[nodiscard]] MapExtent first_run(L2Entry entry, GuestOffset offset,
                                     bool is_table_exclusive) const noexcept;
   [[nodiscard]] bool continues(const MapExtent& extent, L2Entry next) const noexcept;
+  // Where the entry of a cluster stands. REQUIRES: its table exists.
+  [[nodiscard]] HostOffset place_of(GuestOffset offset) const noexcept;
+  // Refuses what no refcount block counts: a wild entry names it.
+  [[nodiscard]] Result<void> admit_counted(ClusterRun run, GuestOffset offset) const noexcept;
   // The clusters in the image file that an entry refers to; count 0 for none.
   [[nodiscard]] ClusterRun run_of(L2Entry entry) const noexcept;
   [[nodiscard]] Answer<Nothing> allocate_table(std::uint64_t l1_index) noexcept;

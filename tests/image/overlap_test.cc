@@ -162,6 +162,30 @@ TEST_F(OverlapTest, NoWriteLandsOnATableWhateverAnEntrySays) {
   }
 }
 
+// Writing there would make the file as long as the entry says.
+TEST_F(OverlapTest, NoWriteGoesWhereNothingIsCounted) {
+  const std::uint64_t entry =
+      (get(get(offsetof(RawHeader, l1_offset))) & kOffset) + kBent * sizeof(std::uint64_t);
+  const sim::SparseBytes sound = std::move(disk_.content);
+  constexpr std::uint64_t kFar = std::uint64_t{1} << 49;
+  for (const std::uint64_t raw : {kFar, kFar | L2Entry::kCopied, kFar | L2Entry::kCompressed}) {
+    for (const Deed deed : kDeeds) {
+      SCOPED_TRACE(std::to_string(raw) + ", deed " + std::to_string(static_cast<int>(deed)));
+      disk_.content = sim::SparseBytes(&sound);
+      put(entry, raw);
+      const auto image = open(true);
+      const Result<void> refused = commit(*image, deed);
+      ASSERT_FALSE(refused.has_value());
+      EXPECT_EQ(refused.error().corruption, Corruption::refcount_missing_block)
+          << describe(refused.error());
+      EXPECT_EQ(refused.error().offset, entry);
+      VARVE_EXPECT_OK(image->write(6 * kOverlapCluster, pattern(kOverlapCluster, 4)));
+      VARVE_EXPECT_OK(image->close());
+      EXPECT_LT(disk_.content.size(), kMiB);
+    }
+  }
+}
+
 // Sectors of compressed data may begin anywhere, and go on into a table.
 TEST_F(OverlapTest, CompressedDataInATableIsNotGivenBack) {
   const std::uint64_t l1 = get(offsetof(RawHeader, l1_offset));
