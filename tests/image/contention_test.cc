@@ -147,7 +147,7 @@ TEST_F(Contention, ForABufferGoesOnWhenAReaderGivesUp) {
   VARVE_EXPECT_OK(image->close());
 }
 
-// A write waits for another one's clusters; the other fails, and the table has gone from memory.
+// Writes wait for another one's clusters; the other fails, and the table has gone from memory.
 // Meanwhile the file is damaged by whoever else can write it: that is told, not followed.
 TEST_F(Contention, ForClustersLooksAgainAtATableThatWasPutAway) {
   for (const bool is_damaged : {false, true}) {
@@ -168,8 +168,9 @@ TEST_F(Contention, ForClustersLooksAgainAtATableThatWasPutAway) {
     Asked first(*image, BlockOperation::write, 0, 4 * kTiny, 2);
     run_until_held(1);
     Asked second(*image, BlockOperation::write, 3 * kTiny, 100, 3);
+    Asked third(*image, BlockOperation::write, 0, kTiny, 4);
     read_other_tables(*image);
-    EXPECT_EQ(held_.size(), 1u) << "the second write did not wait";
+    EXPECT_EQ(held_.size(), 1u) << "the other writes did not wait";
     if (is_damaged) {
       put<std::uint64_t>(entry_place(0, 3), get(entry_place(0, 3)) | 0x10);
     }
@@ -180,7 +181,9 @@ TEST_F(Contention, ForClustersLooksAgainAtATableThatWasPutAway) {
       expect_error(second.wait(), ErrorCode::corrupt);
     } else {
       VARVE_EXPECT_OK(second.wait());
-      expect_bytes(*image, 0, 3 * kTiny, 0);
+      VARVE_EXPECT_OK(third.wait());
+      expect_bytes(*image, 0, kTiny, 4);
+      expect_bytes(*image, kTiny, 2 * kTiny, 0);
       expect_bytes(*image, 3 * kTiny, 100, 3);
       expect_bytes(*image, 3 * kTiny + 100, kTiny - 100, 1);
     }
