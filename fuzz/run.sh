@@ -2,7 +2,9 @@
 # Looks for more: builds the fuzzers with sanitizers and runs each from its corpus, then adds to the
 # corpus what new ground a few small inputs cover. Whatever fails is kept in build/fuzz/failures.
 #
-#   fuzz/run.sh [--seconds N] [TARGET...]      each target for N seconds, 60 without
+#   fuzz/run.sh [--seconds N] [--renew] [TARGET...]
+#
+# Each target for N seconds, 60 without. --renew chooses the files of the corpus anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,10 +12,14 @@ FILES_MAX=60
 BYTES_MAX=768
 FAILURES_MAX=5
 seconds=60
-if [ "${1:-}" = --seconds ]; then
-  seconds=$2
-  shift 2
-fi
+renew=0
+while [[ "${1:-}" == --* ]]; do
+  case $1 in
+    --seconds) seconds=$2; shift 2 ;;
+    --renew) renew=1; shift ;;
+    *) echo "unknown option $1" >&2; exit 2 ;;
+  esac
+done
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(open check repair operations reference settings stored_settings)
@@ -47,21 +53,29 @@ look_for_more() {
   [ $failures -eq 0 ]
 }
 
-# What is in the corpus stays; only what covers new code is added to it, as long as there is room.
+# What is in the corpus stays, or with --renew what has a name of its own. Of everything else those
+# join it that cover most of the code, in this order, as long as there is room.
 add_to_corpus() {
   local target=$1 corpus=fuzz/corpus/$1 fresh=build/fuzz/found/$1.new file room
-  room=$((FILES_MAX - $(find "$corpus" -type f | wc -l)))
-  [ $room -gt 0 ] || return 0
   rm -rf "$fresh"
   cp -r "$corpus" "$fresh"
-  "build/fuzz/bin/fuzz_$target" "${limits[@]}" -merge=1 -use_counters=0 "$fresh" \
-    "build/fuzz/found/$target" >"build/fuzz/$target.merge.log" 2>&1
-  for file in $(find "$fresh" -type f -printf '%s %f\n' | sort -n | cut -d' ' -f2); do
-    if [ $room -gt 0 ] && [ ! -e "$corpus/$file" ]; then
-      cp "$fresh/$file" "$corpus"
-      room=$((room - 1))
-    fi
-  done
+  if [ $renew = 1 ]; then
+    find "$corpus" -type f -regextype posix-extended -regex '.*/[0-9a-f]{40}' -delete
+  fi
+  room=$((FILES_MAX - $(find "$corpus" -type f | wc -l)))
+  if [ $room -gt 0 ]; then
+    rm -rf "$fresh.chosen"
+    cp -r "$corpus" "$fresh.chosen"
+    "build/fuzz/bin/fuzz_$target" "${limits[@]}" -set_cover_merge=1 -use_counters=0 \
+      "$fresh.chosen" "$fresh" "build/fuzz/found/$target" >"build/fuzz/$target.merge.log" 2>&1
+    # They were written one after the other.
+    for file in $(find "$fresh.chosen" -type f -printf '%T@ %f\n' | sort -n | cut -d' ' -f2); do
+      if [ $room -gt 0 ] && [ ! -e "$corpus/$file" ]; then
+        cp "$fresh.chosen/$file" "$corpus"
+        room=$((room - 1))
+      fi
+    done
+  fi
 }
 
 mkdir -p build/fuzz/failures
