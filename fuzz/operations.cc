@@ -29,10 +29,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::byte found[4];
   world.disk().content.read(0, magic);
   Player player(world, Judgement::damaged);
+  const std::uint64_t size_before = world.disk().content.size();
   MemoryPeak::begin();
   player.play(recipe.use);
   player.finish();
-  must(MemoryPeak::bytes() <= kTrustedMemoryMax, "using an image costs too much memory");
+  must(peak_without_file(world, size_before) <= kTrustedMemoryMax,
+       "using an image costs too much memory");
   world.disk().content.read(0, found);
   must(equal_bytes(magic, found), "the header is gone");
   return 0;

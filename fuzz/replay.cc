@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
@@ -12,11 +13,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 int main(int count, char** arguments) {
   unsigned replayed = 0;
   for (int i = 1; i < count; ++i) {
+    std::set<std::filesystem::path> paths;  // In the same order everywhere.
     for (const auto& entry : std::filesystem::directory_iterator(arguments[i])) {
-      std::ifstream file(entry.path(), std::ios::binary);
+      paths.insert(entry.path());
+    }
+    for (const std::filesystem::path& path : paths) {
+      std::ifstream file(path, std::ios::binary);
       const std::vector<char> text{std::istreambuf_iterator<char>(file), {}};
       std::vector<std::uint8_t> bytes(text.begin(), text.end());
-      std::puts(entry.path().c_str());  // The last one printed is the one that fails.
+      std::puts(path.c_str());  // The last one printed is the one that fails.
       std::fflush(stdout);
       LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
       ++replayed;

@@ -52,6 +52,12 @@ std::uint64_t MemoryPeak::bytes() noexcept {
   return held_most - held_at_begin;
 }
 
+std::uint64_t peak_without_file(World& world, std::uint64_t size_at_begin) noexcept {
+  const std::uint64_t size = world.disk().content.size();
+  const std::uint64_t grown = size > size_at_begin ? size - size_at_begin : 0;
+  return MemoryPeak::bytes() > grown ? MemoryPeak::bytes() - grown : 0;
+}
+
 // A disk of the world, as the library sees it.
 class WatchedStorage final : public Storage {
  public:

@@ -33,6 +33,11 @@ class MemoryPeak {
   [[nodiscard]] static std::uint64_t bytes() noexcept;
 };
 
+class World;
+// Since begin(), when the file of `world` had this size. What it grew does not count: it stands in
+// memory as well.
+[[nodiscard]] std::uint64_t peak_without_file(World& world, std::uint64_t size_at_begin) noexcept;
+
 class World final : private FileOpener {
  public:
   explicit World(const Recipe& recipe);

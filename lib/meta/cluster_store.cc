@@ -19,6 +19,10 @@ constexpr std::size_t kDurableDropsMax = 65536;
 // Cluster 0 is the header's, whatever a damaged count says of it.
 constexpr std::uint64_t kFirstCluster = 1;
 
+// Blocks in memory that are searched before others get a turn. An image whose refcount table names
+// one block many times can ask for a million.
+constexpr unsigned kBlocksAtOnce = 256;
+
 }  // namespace
 
 Result<void> ClusterStore::reserve(const Limits& limits) noexcept {
@@ -72,29 +76,37 @@ Result<void> ClusterStore::check_vacant(ClusterRun run) const noexcept {
 
 Answer<Claim> ClusterStore::claim(std::uint64_t wanted) noexcept {
   VARVE_ASSERT(wanted != 0);
-  const std::optional<ClusterRun> freed = VARVE_ASK(find_freed(wanted));
-  if (freed) {
-    if (const Result<void> vacant = check_vacant(*freed); !vacant) {
-      return vacant.error();
+  for (unsigned looked_at = 0; looked_at < kBlocksAtOnce; ++looked_at) {
+    if (const std::optional<ClusterRun> freed = VARVE_ASK(find_freed(wanted))) {
+      return claim_freed(*freed);
     }
-    // Their counts have just been read, and are 0.
-    const Answer<Nothing> counted = refcounts_->add(freed->first, freed->count, false);
-    VARVE_ASSERT(counted.has_value());
-    const std::uint64_t block = refcounts_->geometry().refcount_block_index(freed->first);
-    offers_[block] =
-        (freed->first.value() + freed->count) % refcounts_->geometry().refcounts_per_block();
-    if (offers_[block] == 0) {
-      offers_[block] = kNoOffer;
+    VARVE_ASK(find_end());
+    // Before the file grows, earlier sessions' free space is looked at, block by block.
+    if (append_ < limits_.file_clusters || !offer_unscanned()) {
+      return claim_at_end(wanted);
     }
-    return Claim{*freed, is_broken(Rule::o8), {round_ + 1}};
   }
-  return claim_at_end(wanted);
+  return Need{Need::Kind::turn, HostOffset(), 0};
+}
+
+Answer<Claim> ClusterStore::claim_freed(ClusterRun freed) noexcept {
+  VARVE_TRY(check_vacant(freed));
+  // Their counts have just been read, and are 0.
+  const Answer<Nothing> counted = refcounts_->add(freed.first, freed.count, false);
+  VARVE_ASSERT(counted.has_value());
+  const std::uint64_t block = refcounts_->geometry().refcount_block_index(freed.first);
+  offers_[block] =
+      (freed.first.value() + freed.count) % refcounts_->geometry().refcounts_per_block();
+  if (offers_[block] == 0) {
+    offers_[block] = kNoOffer;
+  }
+  return Claim{freed, is_broken(Rule::o8), {round_ + 1}};
 }
 
 Answer<std::optional<ClusterRun>> ClusterStore::find_freed(std::uint64_t wanted) noexcept {
   const Geometry& geometry = refcounts_->geometry();
   const std::uint64_t per_block = geometry.refcounts_per_block();
-  for (; lowest_offer_ < offers_.size(); ++lowest_offer_) {
+  for (; lowest_offer_ < offers_end_; ++lowest_offer_) {
     const std::uint64_t position = offers_[lowest_offer_];
     const std::uint64_t block_first = lowest_offer_ * per_block;
     if (position == kNoOffer) {
@@ -122,8 +134,11 @@ Answer<std::optional<ClusterRun>> ClusterStore::find_freed(std::uint64_t wanted)
 Answer<Nothing> ClusterStore::skip_counted() noexcept {
   const Geometry& geometry = refcounts_->geometry();
   const std::uint64_t per_block = geometry.refcounts_per_block();
-  while (append_ >= counted_zero_until_) {
+  for (unsigned looked_at = 0; append_ >= counted_zero_until_; ++looked_at) {
     const std::uint64_t index = append_ / per_block;
+    if (looked_at == kBlocksAtOnce) {
+      return Need{Need::Kind::turn, HostOffset(), 0};
+    }
     if (limits_.fixed_size && append_ >= limits_.file_clusters) {
       return failure(ErrorCode::no_space, "the storage has no free cluster left");
     }
@@ -148,8 +163,7 @@ Answer<Nothing> ClusterStore::skip_counted() noexcept {
   return Nothing();
 }
 
-Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
-  const Geometry& geometry = refcounts_->geometry();
+Answer<Nothing> ClusterStore::find_end() noexcept {
   Answer<Nothing> at_free = skip_counted();
   if (const Error* error = at_free.error();
       error != nullptr && error->code == ErrorCode::no_space) {
@@ -161,12 +175,12 @@ Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
       return Need{Need::Kind::reclaim, HostOffset(), 0};
     }
   }
-  VARVE_ASK(std::move(at_free));
+  return at_free;
+}
+
+Answer<Claim> ClusterStore::claim_at_end(std::uint64_t wanted) noexcept {
+  const Geometry& geometry = refcounts_->geometry();
   if (append_ >= limits_.file_clusters) {
-    // Before the file grows, one more block of earlier sessions' free space is looked at.
-    if (offer_unscanned()) {
-      return claim(wanted);
-    }
     return Need{Need::Kind::file_growth, geometry.offset_of(HostCluster(append_ + wanted)), 0};
   }
   const ClusterRun run{HostCluster(append_),
@@ -255,10 +269,14 @@ void ClusterStore::offer(HostCluster cluster) noexcept {
   if (index < offers_.size()) {
     offers_[index] = std::min(offers_[index], std::max(cluster.value(), kFirstCluster) % per_block);
     lowest_offer_ = std::min(lowest_offer_, index);
+    offers_end_ = std::max(offers_end_, index + 1);
   }
 }
 
 bool ClusterStore::offer_unscanned() noexcept {
+  while (unscanned_block_ < unscanned_end_ && !refcounts_->has_block(unscanned_block_)) {
+    ++unscanned_block_;
+  }
   if (unscanned_block_ == unscanned_end_) {
     return false;
   }

@@ -148,9 +148,13 @@ class ClusterStore {
 
  private:
   [[nodiscard]] Answer<std::optional<ClusterRun>> find_freed(std::uint64_t wanted) noexcept;
+  [[nodiscard]] Answer<Claim> claim_freed(ClusterRun freed) noexcept;
+  // REQUIRES: find_end() has just answered.
   [[nodiscard]] Answer<Claim> claim_at_end(std::uint64_t wanted) noexcept;
   [[nodiscard]] bool offer_unscanned() noexcept;
   [[nodiscard]] Answer<Nothing> skip_counted() noexcept;
+  // The same; on a device without a free cluster what was dropped may bring some.
+  [[nodiscard]] Answer<Nothing> find_end() noexcept;
   [[nodiscard]] Result<void> check_vacant(ClusterRun run) const noexcept;
   void offer(HostCluster cluster) noexcept;
   void lower_too_early() noexcept;  // Rule::o3, broken.
@@ -171,7 +175,8 @@ class ClusterStore {
   // all that was set aside is claimed.
   std::uint64_t reservation_ = kNoOffer;
   unsigned reservations_ = 0;
-  std::uint64_t lowest_offer_ = 0;  // No block below this one has an offer.
+  std::uint64_t lowest_offer_ = 0;  // No block below this one has an offer,
+  std::uint64_t offers_end_ = 0;    // and none from here on.
   std::vector<Drop> waiting_;
   std::vector<Drop> riding_;
   std::vector<Drop> durable_;

@@ -41,6 +41,64 @@ TEST_F(ClusterStoreTest, SharingAddsAReferenceAndRefusesWhatIsFree) {
   EXPECT_EQ(unused.error()->code, ErrorCode::corrupt);
 }
 
+// Whatever a damaged refcount table says, a claim ends, and others get a turn.
+class LongRefcountTable : public ClusterStoreTest {
+ protected:
+  // The table moves behind everything else and has as many entries as any may have; `name_block`
+  // says for each of them, given the first one's, what it names. The file's clusters are in use.
+  template <class NameBlock>
+  void open_with(NameBlock name_block) {
+    open(small(65536, 16));
+    const std::uint64_t table = round_up(disk_.content.size(), 65536);
+    const std::uint64_t block = be64_at(be64_at(offsetof(RawHeader, refcount_table_offset)));
+    std::vector<std::byte> entries(kRefcountTableBytesMax);
+    for (std::uint64_t i = 0; i < entries.size() / 8; ++i) {
+      store_be(Bytes(entries), i * 8, name_block(i, block));
+    }
+    disk_.content.write(table, entries);
+    clusters_ = table / 65536 + entries.size() / 65536;
+    const std::vector<std::byte> counts(65536, std::byte{1});
+    disk_.content.write(block, ConstBytes(counts).first(2 * clusters_));
+    if (name_block(1, block) == block) {
+      disk_.content.write(block, counts);  // Each says that all it counts is in use.
+    }
+    std::vector<std::byte> field(12);
+    store_be(Bytes(field), 0, table);
+    store_be(Bytes(field), 8, static_cast<std::uint32_t>(entries.size() / 65536));
+    disk_.content.write(offsetof(RawHeader, refcount_table_offset), field);
+    load();
+  }
+  std::uint64_t clusters_ = 0;
+};
+
+TEST_F(LongRefcountTable, BlocksThatAreNotThereAreAllPassed) {
+  const std::uint64_t last = kRefcountTableBytesMax / 8 - 1;
+  open_with([&](std::uint64_t i, std::uint64_t block) {
+    return i == 0 || i == last ? block : std::uint64_t{0};
+  });
+  const Result<Claim> claim = this->claim(1);
+  ASSERT_TRUE(claim.has_value()) << describe(claim.error());
+  EXPECT_EQ(claim->run.first.value(), clusters_);
+}
+
+TEST_F(LongRefcountTable, OneBlockNamedAMillionTimesKeepsNobodyWaiting) {
+  open_with([](std::uint64_t, std::uint64_t block) { return block; });
+  unsigned turns = 0;
+  const auto expect_turns = [&](auto ask) {
+    turns = 0;
+    while (turns < 3) {
+      const auto answer = ask();
+      ASSERT_NE(answer.need(), nullptr);
+      turns += answer.need()->kind == Need::Kind::turn ? 1 : 0;
+      BlockingWaiter waiter(*engine_);
+      metadata_->satisfy(*answer.need(), waiter);
+      ASSERT_TRUE(waiter.wait().has_value());
+    }
+  };
+  expect_turns([&] { return metadata_->store.claim(1); });
+  expect_turns([&] { return metadata_->store.reserve_run(2); });
+}
+
 // History: ecbda7a225, cloud-hypervisor 8624.
 TEST_F(ClusterStoreTest, ReleasedSpaceComesBackAfterTheRoundOnly) {
   open(small());

@@ -157,6 +157,34 @@ TEST_F(MapTest, ATableOfASnapshotIsCopiedInOneGo) {
   metadata_->store.let_drops_go();
 }
 
+// A run in place may reach into what the next block counts, if there is one.
+TEST_F(MapTest, ARunIsWrittenInPlaceWhereAllOfItIsCounted) {
+  open(small());
+  while (metadata_->refcounts.block_end() < 3) {
+    ASSERT_TRUE(claim(1).has_value());
+  }
+  const Geometry& geometry = metadata_->geometry;
+  const std::uint64_t per_block = geometry.refcounts_per_block();
+  const std::uint64_t blocks = metadata_->refcounts.block_end();
+  const auto ask = [&](std::uint64_t block) {
+    for (std::uint64_t i = 0; i < 4; ++i) {
+      const HostCluster host(block * per_block - 2 + i);
+      set(i, L2Entry::standard(geometry.offset_of(host), true));
+    }
+    return ask_until(*metadata_,
+                     [&] { return metadata_->map.find_in_place(GuestOffset(0), 4 * 512); });
+  };
+  const Result<MapExtent> inside = ask(blocks - 1);
+  ASSERT_TRUE(inside.has_value()) << describe(inside.error());
+  EXPECT_EQ(inside->length, 4u * 512);
+  for (const std::uint64_t block : {blocks, blocks + 1}) {
+    const Result<MapExtent> beyond = ask(block);
+    ASSERT_FALSE(beyond.has_value());
+    EXPECT_EQ(beyond.error().corruption, Corruption::refcount_missing_block);
+    EXPECT_EQ(beyond.error().value, (block * per_block - 2) * 512);
+  }
+}
+
 // History: f8de16605c.
 TEST_F(MapTest, RunsAgreeWithQuestionsOneByOne) {
   const std::uint64_t seed = sim::seed_from_environment();

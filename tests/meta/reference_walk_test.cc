@@ -105,6 +105,33 @@ TEST_F(ReferenceWalkTest, ABudgetTooSmallForTheBitmapsIsNamed) {
   EXPECT_EQ(entries->size(), 3u);
 }
 
+TEST_F(ReferenceWalkTest, ABitmapsTableIsNotFollowedBeyondTheBudget) {
+  open(small(4096, 16));
+  add_bitmaps(disk_.content, 1, kPlace);
+  std::vector<std::byte> table(12);
+  store_be(Bytes(table), 0, kPlace + 4096);
+  store_be(Bytes(table), 8, std::uint32_t{1});
+  disk_.content.write(kPlace, table);
+  disk_.content.resize(2 * kMiB);
+  Budget budget;
+  budget.steps = 1'000'000;
+  Meter meter(budget, 0);
+  meter_ = &meter;
+  load();
+  ReferenceWalk walk = this->walk();
+  ASSERT_TRUE(walk.collect().has_value());
+  const auto visit = [&](ClusterRun run, IoTag, HostOffset) {
+    if (run.first.value() == kPlace / 4096 + 1) {
+      meter.spend_steps(2'000'000);
+    }
+  };
+  ASSERT_TRUE(walk.for_each_fixed(visit).has_value());
+  ASSERT_EQ(problems_.size(), 1u);
+  EXPECT_EQ(problems_[0].code, ErrorCode::over_budget);
+  metadata_.reset();
+  meter_ = nullptr;
+}
+
 // Part after part: every table once, each problem once.
 TEST_F(ReferenceWalkTest, InPartsItSeesEveryTableAndTellsNothingTwice) {
   open(small(4096, 16));
