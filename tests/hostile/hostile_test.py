@@ -34,7 +34,6 @@ SMALL = ("zstd_window", "far_beyond_end", "snapshots_large_l1", "backing_loop", 
 REFUSED = {
     ("maximal_everything", "info"): "budget of memory",
     ("snapshots_extra", "info"): "budget of memory",
-    ("sparse_15_tib", "check"): "budget of steps",
     ("sparse_15_tib", "audit"): "budget of steps",
     ("maximal_everything", "audit"): "budget of memory",
     ("backing_loop", "info --backing-chain"): "infinite loop",
