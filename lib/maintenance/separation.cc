@@ -137,41 +137,57 @@ Result<void> Separation::lead(HostOffset where, std::uint64_t entry, IoTag tag) 
   return write_in_place(*metadata_, batch);
 }
 
-Result<void> Separation::move(const Place& place, IoTag entry_tag, IoTag content_tag) {
+Result<void> Separation::copy(Place& place, IoTag tag) {
   const Geometry& geometry = metadata_->geometry;
-  const HostOffset fresh = geometry.offset_of(VARVE_TRY(claim_run(*metadata_, 1)).first);
+  place.fresh = geometry.offset_of(VARVE_TRY(claim_run(*metadata_, 1)).first);
   Buffer bytes = VARVE_TRY(Buffer::allocate(geometry.cluster_bytes()));
-  VARVE_TRY(copy(place.target, fresh, bytes.bytes(), content_tag));
-  return lead(place.where, fresh.value() | place.flags, entry_tag);
+  return copy(place.target, place.fresh, bytes.bytes(), tag);
+}
+
+Result<void> Separation::lead(const Place& place, IoTag tag) {
+  return lead(place.where, place.fresh.value() | place.flags, tag);
 }
 
 // To the beginning of clusters of its own: what it needs of them is not known before it is
 // decompressed.
-Result<void> Separation::move(const CompressedPlace& place) {
+Result<void> Separation::copy(CompressedPlace& place) {
   const Geometry& geometry = metadata_->geometry;
   const std::uint64_t length = round_up(place.extent.length, kSectorBytes);
   const HostOffset fresh =
       geometry.offset_of(VARVE_TRY(claim_run(*metadata_, geometry.clusters_for(length))).first);
-  const CompressedExtent extent{fresh, length};
-  if (!L2Entry::is_compressible_at(geometry, extent)) {
+  place.fresh = {fresh, length};
+  if (!L2Entry::is_compressible_at(geometry, place.fresh)) {
     return corrupt_at(Corruption::cluster_overlaps_metadata, IoTag::l2, place.where.value(),
                       "compressed data lies over a table, and no entry could name its new place",
                       place.extent.offset.value(), fresh.value());
   }
   Buffer bytes = VARVE_TRY(Buffer::allocate_zeroed(length));
-  VARVE_TRY(copy(place.extent.offset, fresh, bytes.bytes(), IoTag::compressed_data));
-  return lead(place.where, L2Entry::compressed(geometry, extent).raw(), IoTag::l2);
+  return copy(place.extent.offset, fresh, bytes.bytes(), IoTag::compressed_data);
 }
 
+// All is copied before the first entry changes: what is copied may be the table of that entry. One
+// that names its own table goes first, for then nobody reads that table as data any more.
 Result<void> Separation::run() {
-  for (const Place& place : clusters_) {
-    VARVE_TRY(move(place, IoTag::l2, IoTag::guest_data));
+  for (Place& place : clusters_) {
+    VARVE_TRY(copy(place, IoTag::guest_data));
+  }
+  for (CompressedPlace& place : compressed_) {
+    VARVE_TRY(copy(place));
+  }
+  const Geometry& geometry = metadata_->geometry;
+  for (const bool names_itself : {true, false}) {
+    for (const Place& place : clusters_) {
+      if ((geometry.cluster_of(place.where) == geometry.cluster_of(place.target)) == names_itself) {
+        VARVE_TRY(lead(place, IoTag::l2));
+      }
+    }
   }
   for (const CompressedPlace& place : compressed_) {
-    VARVE_TRY(move(place));
+    VARVE_TRY(lead(place.where, L2Entry::compressed(geometry, place.fresh).raw(), IoTag::l2));
   }
-  for (const Place& place : shared_slots_) {
-    VARVE_TRY(move(place, IoTag::l1, IoTag::l2));
+  for (Place& place : shared_slots_) {
+    VARVE_TRY(copy(place, IoTag::l2));
+    VARVE_TRY(lead(place, IoTag::l1));
   }
   return barrier(*metadata_);
 }

@@ -35,11 +35,13 @@ class Separation {
   struct Place {
     HostOffset where;  // The entry's own.
     HostOffset target;
-    std::uint64_t flags = 0;  // What the entry keeps beside the offset.
+    std::uint64_t flags = 0;          // What the entry keeps beside the offset.
+    HostOffset fresh = HostOffset();  // The copy.
   };
   struct CompressedPlace {
     HostOffset where;
     CompressedExtent extent;
+    CompressedExtent fresh = CompressedExtent();
   };
   void survey_slots(const std::vector<ReferenceWalk::TableReference>& tables);
   void survey_data(HostOffset table, ConstBytes bytes);
@@ -49,8 +51,9 @@ class Separation {
   template <class Visit>
   void for_each_entry(HostOffset table, ConstBytes bytes, Visit visit) const;
   [[nodiscard]] bool is_table(ClusterRun run) const;
-  Result<void> move(const Place& place, IoTag entry_tag, IoTag content_tag);
-  Result<void> move(const CompressedPlace& place);
+  Result<void> copy(Place& place, IoTag tag);
+  Result<void> copy(CompressedPlace& place);
+  Result<void> lead(const Place& place, IoTag tag);
   Result<void> copy(HostOffset from, HostOffset to, Bytes bytes, IoTag tag);
   Result<void> lead(HostOffset where, std::uint64_t entry, IoTag tag);
 

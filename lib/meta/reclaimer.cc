@@ -83,8 +83,14 @@ Answer<Nothing> Reclaimer::reclaim(ClusterStore::Drop& drop) noexcept {
   const std::uint64_t index = drop.run.first.value() % geometry.refcounts_per_block();
   // A stretch of clusters that all become free, or of clusters that all stay.
   const bool becomes_free = load_refcount(geometry, block->bytes(), index) == 1;
+  const TablePlaces& places = metadata_->guard.places();
+  if (becomes_free && places.holds_two(drop.run.first)) {
+    // Counted once for two tables of a damaged image: the count is the other one's.
+    metadata_->store.reclaimed(drop, 1);
+    return Nothing();
+  }
   std::uint64_t stretch = 1;
-  while (stretch < count &&
+  while (stretch < count && !places.holds_two(drop.run.first + stretch) &&
          (load_refcount(geometry, block->bytes(), index + stretch) == 1) == becomes_free) {
     ++stretch;
   }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::uint64_t kSlotsMin = 64;
 constexpr std::uint64_t kKindMask = 7;
+constexpr std::uint64_t kTwo = 8;
 
 }  // namespace
 
@@ -76,7 +77,13 @@ void TablePlaces::add(HostCluster cluster, Kind kind) noexcept {
   if (slot == 0) {
     slot = cluster.value() << kKindBits | static_cast<std::uint64_t>(kind);
     ++used_;
+  } else if ((slot & kKindMask) != static_cast<std::uint64_t>(kind)) {
+    slot |= kTwo;
   }
+}
+
+bool TablePlaces::holds_two(HostCluster cluster) const noexcept {
+  return used_ != 0 && (slots_[position(cluster.value())] & kTwo) != 0;
 }
 
 void TablePlaces::forget(ClusterRun run) noexcept {

@@ -38,6 +38,8 @@ class TablePlaces {
   // REQUIRES: reserved. What a cluster was first known to hold counts: a second table there is
   // damage, and its writes are refused.
   void add(HostCluster cluster, Kind kind) noexcept;
+  // Whether tables of two kinds were added there.
+  [[nodiscard]] bool holds_two(HostCluster cluster) const noexcept;
   // The clusters hold no tables any more.
   void forget(ClusterRun run) noexcept;
 
@@ -52,7 +54,7 @@ class TablePlaces {
 
  private:
   static constexpr std::uint64_t kTopBit = std::uint64_t{1} << 63;
-  static constexpr unsigned kKindBits = 3;
+  static constexpr unsigned kKindBits = 4;  // And the mark of a second kind.
 
   [[nodiscard]] std::uint64_t home(std::uint64_t cluster) const noexcept {
     return (cluster * multiplier_) >> shift_;

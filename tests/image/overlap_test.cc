@@ -266,6 +266,25 @@ TEST_F(OverlapTest, AFreeClusterThatBecomesTheEntrysOwnTableIsOne) {
   }
 }
 
+// The count of one for two tables is the other one's when the first goes.
+TEST_F(OverlapTest, DeletingASnapshotFreesNothingWhereASecondTableStands) {
+  const std::uint64_t refcounts = get(offsetof(RawHeader, refcount_table_offset));
+  const std::uint64_t snapshots = get(offsetof(RawHeader, snapshot_table_offset));
+  put(refcounts + 4 * sizeof(std::uint64_t), snapshots);  // A block for what is far behind the end.
+  std::vector<std::byte> before(kOverlapCluster);
+  disk_.content.read(snapshots, before);
+  const auto image = open(true);
+  VARVE_EXPECT_OK(delete_snapshot(*image, 0));
+  VARVE_EXPECT_OK(image->flush());
+  VARVE_EXPECT_OK(image->write(12 * kMiB, pattern(32 * kOverlapCluster, 5)));
+  VARVE_EXPECT_OK(image->close());
+  EXPECT_NE(get(offsetof(RawHeader, snapshot_table_offset)), snapshots);
+  std::vector<std::byte> after(kOverlapCluster);
+  disk_.content.read(snapshots, after);
+  EXPECT_TRUE(before == after) << "the table was overwritten";
+  EXPECT_EQ(get(get(refcounts) + snapshots / kOverlapCluster * 2) >> 48, 1u);
+}
+
 // Deleting the snapshot gives its tree back: not what an entry of it shares with a table.
 TEST_F(OverlapTest, DeletingASnapshotFreesNoTable) {
   const std::uint64_t old_l1 = get(get(offsetof(RawHeader, snapshot_table_offset)));

@@ -59,6 +59,22 @@ TEST_F(RepairOverlap, CompressedDataLeavesAClusterThatIsWrittenInPlace) {
   EXPECT_EQ(again.overlaps_separated, 0u);
 }
 
+// An entry of a table names the table itself as data; what is read there stays, though another
+// entry of the same table changes.
+TEST_F(RepairOverlap, ATableNamedByItsOwnEntryIsCopiedBeforeItChanges) {
+  make_with_compressed();
+  put(l2(6), refcount_table());
+  put(l2(40), get(l1()) & kOffset);
+  const auto before = content();
+  const auto table = read_cluster(40);
+  const RepairReport report = run_repair(Repair::all);
+  EXPECT_FALSE(report.left.has_value()) << describe(*report.left);
+  expect_clean(report.after);
+  expect_repaired();
+  EXPECT_EQ(read_cluster(40), table);
+  EXPECT_EQ(content(), before);
+}
+
 // What lies over a table was no data: the disk reads an error there as before, and nothing else
 // changes. Sectors in two clusters are kept together.
 TEST_F(RepairOverlap, CompressedDataOverATableGetsAPlaceOfItsOwn) {
