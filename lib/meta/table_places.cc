@@ -83,7 +83,8 @@ void TablePlaces::add(HostCluster cluster, Kind kind) noexcept {
 }
 
 bool TablePlaces::holds_two(HostCluster cluster) const noexcept {
-  return used_ != 0 && (slots_[position(cluster.value())] & kTwo) != 0;
+  VARVE_ASSERT(!slots_.empty());
+  return (slots_[position(cluster.value())] & kTwo) != 0;
 }
 
 void TablePlaces::forget(ClusterRun run) noexcept {

@@ -38,7 +38,7 @@ class TablePlaces {
   // REQUIRES: reserved. What a cluster was first known to hold counts: a second table there is
   // damage, and its writes are refused.
   void add(HostCluster cluster, Kind kind) noexcept;
-  // Whether tables of two kinds were added there.
+  // Whether tables of two kinds were added there. REQUIRES: reserved.
   [[nodiscard]] bool holds_two(HostCluster cluster) const noexcept;
   // The clusters hold no tables any more.
   void forget(ClusterRun run) noexcept;

@@ -32,5 +32,26 @@ TEST_F(MetaTest, ATableIsFreeOnlyWhenNoRoundWritesItAnyMore) {
   EXPECT_EQ(claim(1)->run.first, cluster);
 }
 
+// Of a damaged image: the count of one goes on being that of the table that stays.
+TEST_F(MetaTest, AClusterWithTwoTablesIsNotFreedWithItsNeighbours) {
+  open(small());
+  const Claim claimed = claim(3).value();
+  ASSERT_EQ(claimed.run.count, 3u);
+  TablePlaces& places = metadata_->guard.places();
+  ASSERT_TRUE(places.reserve(1).has_value());
+  const HostCluster shared = claimed.run.first + 1;
+  places.add(shared, TablePlaces::Kind::snapshot_table);
+  EXPECT_FALSE(places.holds_two(shared));
+  places.add(shared, TablePlaces::Kind::refcounts);
+  EXPECT_TRUE(places.holds_two(shared));
+  metadata_->store.release(claimed.run);
+  ASSERT_TRUE(settle_drops().has_value());
+  EXPECT_FALSE(metadata_->store.has_drops());
+  EXPECT_EQ(count_of(claimed.run.first.value()), 0u);
+  EXPECT_EQ(count_of(shared.value()), 1u);
+  EXPECT_EQ(count_of(shared.value() + 1), 0u);
+  EXPECT_EQ(places.find(shared), TablePlaces::Kind::snapshot_table);
+}
+
 }  // namespace
 }  // namespace varve::test
