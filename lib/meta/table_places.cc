@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::uint64_t kSlotsMin = 64;
 constexpr std::uint64_t kKindMask = 7;
-constexpr std::uint64_t kTwo = 8;
 
 }  // namespace
 
@@ -79,12 +78,8 @@ void TablePlaces::add(HostCluster cluster, Kind kind) noexcept {
     ++used_;
   } else if ((slot & kKindMask) != static_cast<std::uint64_t>(kind)) {
     slot |= kTwo;
+    has_twos_ = true;
   }
-}
-
-bool TablePlaces::holds_two(HostCluster cluster) const noexcept {
-  VARVE_ASSERT(!slots_.empty());
-  return (slots_[position(cluster.value())] & kTwo) != 0;
 }
 
 void TablePlaces::forget(ClusterRun run) noexcept {

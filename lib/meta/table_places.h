@@ -38,8 +38,10 @@ class TablePlaces {
   // REQUIRES: reserved. What a cluster was first known to hold counts: a second table there is
   // damage, and its writes are refused.
   void add(HostCluster cluster, Kind kind) noexcept;
-  // Whether tables of two kinds were added there. REQUIRES: reserved.
-  [[nodiscard]] bool holds_two(HostCluster cluster) const noexcept;
+  // Whether tables of two kinds were added there, which no sound image has anywhere.
+  [[nodiscard]] bool holds_two(HostCluster cluster) const noexcept {
+    return has_twos_ && (slots_[position(cluster.value())] & kTwo) != 0;
+  }
   // The clusters hold no tables any more.
   void forget(ClusterRun run) noexcept;
 
@@ -54,7 +56,8 @@ class TablePlaces {
 
  private:
   static constexpr std::uint64_t kTopBit = std::uint64_t{1} << 63;
-  static constexpr unsigned kKindBits = 4;  // And the mark of a second kind.
+  static constexpr unsigned kKindBits = 4;
+  static constexpr std::uint64_t kTwo = 8;  // Of them, marks a second kind.
 
   [[nodiscard]] std::uint64_t home(std::uint64_t cluster) const noexcept {
     return (cluster * multiplier_) >> shift_;
@@ -67,6 +70,7 @@ class TablePlaces {
   std::uint64_t multiplier_;
   unsigned shift_ = 63;
   std::uint64_t used_ = 0;
+  bool has_twos_ = false;             // Once there was one.
   std::vector<std::uint64_t> slots_;  // Cluster and kind; 0 is empty, as no kind is 0.
 };
 

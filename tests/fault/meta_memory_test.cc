@@ -116,11 +116,7 @@ TEST_F(MetaMemoryTest, TheRefcountTableGrows) {
 TEST_F(MetaMemoryTest, ATableIsMade) {
   open(small());
   keep();
-  const auto prepare = [&]() -> Result<void> {
-    const auto prepared =
-        ask_until(*metadata_, [&] { return metadata_->map.prepare(GuestOffset(0)); });
-    return prepared ? Result<void>() : prepared.error();
-  };
+  const auto prepare = [&] { return prepare_table(GuestOffset(0)); };
   const auto fill_places = [&] {
     // Until one more cluster takes twice the slots.
     TablePlaces& places = metadata_->guard.places();
@@ -141,16 +137,11 @@ TEST_F(MetaMemoryTest, ATableIsMade) {
 // While drops are held back, releasing one more may take memory.
 TEST_F(MetaMemoryTest, ASharedTableIsCopied) {
   open(small());
-  ASSERT_TRUE(
-      ask_until(*metadata_, [&] { return metadata_->map.prepare(GuestOffset(0)); }).has_value());
+  ASSERT_TRUE(prepare_table(GuestOffset(0)).has_value());
   ASSERT_TRUE(flush().has_value());
   const HostOffset shared = metadata_->l1.entry(0).offset();
   keep();
-  const auto copy = [&]() -> Result<void> {
-    const auto prepared =
-        ask_until(*metadata_, [&] { return metadata_->map.prepare(GuestOffset(0)); });
-    return prepared ? Result<void>() : prepared.error();
-  };
+  const auto copy = [&] { return prepare_table(GuestOffset(0)); };
   const auto fill_drops = [&] {
     metadata_->l1.set(0, L1Entry::table(shared, false));
     std::uint64_t elsewhere = 100'000;

@@ -23,14 +23,7 @@ class CommitTest : public MetaTest {
     }
     return steps;
   }
-  void map(std::uint64_t offset) {
-    const GuestOffset guest(offset);
-    ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
-    const Claim data = claim(1).value();
-    ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
-    static_cast<void>(metadata_->map.exchange(
-        guest, L2Entry::standard(metadata_->geometry.offset_of(data.run.first), true)));
-  }
+  void map(std::uint64_t offset) { static_cast<void>(map_data(GuestOffset(offset))); }
 };
 using Steps = std::vector<std::string>;
 

@@ -46,7 +46,7 @@ class MapTest : public MetaTest {
 
   void set(std::uint64_t cluster, L2Entry entry) {
     const GuestOffset guest(cluster * metadata_->geometry.cluster_bytes());
-    ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
+    ASSERT_TRUE(prepare_table(guest).has_value());
     static_cast<void>(metadata_->map.exchange(guest, entry));
   }
   Result<MapExtent> find(std::uint64_t offset, std::uint64_t length) {

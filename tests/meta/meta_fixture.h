@@ -86,6 +86,20 @@ class MetaTest : public ::testing::Test {
   Result<Claim> claim(std::uint64_t wanted) {
     return ask_until(*metadata_, [&] { return metadata_->store.claim(wanted); });
   }
+  // The L2 table of `guest` is there, and the disk's own.
+  Result<void> prepare_table(GuestOffset guest) {
+    VARVE_TRY(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }));
+    return {};
+  }
+  // Maps a cluster of data of its own.
+  HostCluster map_data(GuestOffset guest) {
+    EXPECT_TRUE(prepare_table(guest).has_value());
+    const HostCluster data = claim(1).value().run.first;
+    EXPECT_TRUE(prepare_table(guest).has_value());
+    static_cast<void>(metadata_->map.exchange(
+        guest, L2Entry::standard(metadata_->geometry.offset_of(data), true)));
+    return data;
+  }
   std::uint64_t count_of(std::uint64_t cluster) {
     return ask_until(*metadata_, [&] { return metadata_->refcounts.count(HostCluster(cluster)); })
         .value();

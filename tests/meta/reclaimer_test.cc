@@ -8,8 +8,7 @@ namespace {
 // A round that still writes the dead table would put it over whatever the cluster is used for next.
 TEST_F(MetaTest, ATableIsFreeOnlyWhenNoRoundWritesItAnyMore) {
   open(small());
-  ASSERT_TRUE(
-      ask_until(*metadata_, [&] { return metadata_->map.prepare(GuestOffset(0)); }).has_value());
+  ASSERT_TRUE(prepare_table(GuestOffset(0)).has_value());
   ASSERT_TRUE(flush().has_value());
   const HostOffset offset = metadata_->l1.entry(0).offset();
   const HostCluster cluster = metadata_->geometry.cluster_of(offset);

@@ -7,15 +7,7 @@ namespace {
 
 class RecountTest : public MetaTest {
  protected:
-  // Maps a cluster of data of its own.
-  void map(std::uint64_t offset) {
-    const GuestOffset guest(offset);
-    ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
-    data_.push_back(claim(1)->run.first);
-    ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
-    static_cast<void>(metadata_->map.exchange(
-        guest, L2Entry::standard(metadata_->geometry.offset_of(data_.back()), true)));
-  }
+  void map(std::uint64_t offset) { data_.push_back(map_data(GuestOffset(offset))); }
   // Changes counts and COPIED flags all over the file.
   void damage(sim::Random& random) {
     const std::vector<std::uint64_t> blocks = metadata_->refcounts.table();

@@ -23,7 +23,7 @@ class ReferenceWalkTest : public MetaTest {
   void add_tables(std::uint64_t count) {
     for (std::uint64_t i = 0; i < count; ++i) {
       const GuestOffset guest(i * metadata_->geometry.l2_coverage());
-      ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
+      ASSERT_TRUE(prepare_table(guest).has_value());
     }
     ASSERT_TRUE(flush().has_value());
   }

@@ -17,8 +17,7 @@ class RoundFailureTest : public MetaTest {
 // growth has written the whole of the other one.
 TEST_F(RoundFailureTest, OfAnL1ThatHasMovedLeavesTheNewOneAlone) {
   open(small());
-  ASSERT_TRUE(
-      ask_until(*metadata_, [&] { return metadata_->map.prepare(GuestOffset(0)); }).has_value());
+  ASSERT_TRUE(prepare_table(GuestOffset(0)).has_value());
   const std::uint64_t entries = metadata_->l1.size();
   const HostOffset place = metadata_->l1.offset();
   const std::uint64_t raw = metadata_->l1.entry(0).raw();

@@ -12,7 +12,7 @@ class TableProofTest : public MetaTest {
     return std::make_unique<sim::FaultyStorage>(MetaTest::make_storage(), plan_);
   }
   void set(GuestOffset guest, L2Entry entry) {
-    ASSERT_TRUE(ask_until(*metadata_, [&] { return metadata_->map.prepare(guest); }).has_value());
+    ASSERT_TRUE(prepare_table(guest).has_value());
     static_cast<void>(metadata_->map.exchange(guest, entry));
   }
   sim::FaultPlan plan_;

@@ -167,8 +167,7 @@ TEST_F(WriteGuardTest, ATablesOwnWritesPassAndMakeThePlaceItsOwn) {
 
 TEST_F(WriteGuardTest, WhatHeldATableHoldsDataOnceItIsFree) {
   open(small(4096, 16));
-  ASSERT_TRUE(
-      ask_until(*metadata_, [&] { return metadata_->map.prepare(GuestOffset(0)); }).has_value());
+  ASSERT_TRUE(prepare_table(GuestOffset(0)).has_value());
   const HostCluster table = metadata_->geometry.cluster_of(metadata_->l1.entry(0).offset());
   EXPECT_EQ(metadata_->guard.places().find(table), Kind::l2);
   metadata_->l1.set(0, L1Entry());
